@@ -1,0 +1,181 @@
+"""Asynchronous HDLC-like framing (RFC 1662, 4): octets of the line to frames, and back.
+
+`Deframer.feed(data)` takes the line's octets in any pieces and gives the good frames in them, each from its
+protocol field on, spelled as it came (one octet or two); everything else is a named counter. `Framer.frame`
+takes a protocol number and the information and gives the octets to write, closing flag included, opening
+flag not (the writer puts one flag before each write). Neither knows what a frame means.
+
+What decides the speed, measured on 1,472 random octets: splitting at flags costs next to nothing; frames
+without an escape are taken as they are; the others are split at the escapes, and every piece loses its
+first octet to a table (1.9 us; two `replace` of two-octet needles take 4.5, a `find` loop 2.6, `re.sub`
+2.5, a bytearray edited in place 2.2). Sending, one `replace` an octet that wants escaping, which for the
+usual ACCM of 0 is two.
+
+Control octets in the receive ACCM (software flow control of the line, RFC 1662, 7.1) are dropped only from
+frames whose FCS is wrong with them. A peer that sends them unescaped as data is thus understood, the good
+frames never pay for the search, and it does not matter that the octets after the frame which changed the
+ACCM were deframed in the same `feed`.
+"""
+
+from collections import Counter
+
+from lcp import fcs
+from lcp.packet import DEFAULT_MRU, Protocol
+
+FLAG = b"~"
+ESCAPE = b"}"
+DEFAULT_ACCM = 0xFFFFFFFF
+#: Address, control, protocol and FCS, and room for what a peer adds: a frame may be this much over the MRU.
+SLACK = 64
+
+_FLIPPED = [bytes((octet ^ 0x20,)) for octet in range(256)]
+
+
+def unescape(frame: bytes) -> bytes:
+    """`frame` with every escape undone. An escape at the very end, which an abort leaves, is dropped."""
+    pieces = frame.split(ESCAPE)
+    out = [pieces.pop(0)]
+    put = out.append
+    try:
+        for piece in pieces:
+            put(_FLIPPED[piece[0]])
+            put(piece[1:])
+    except IndexError:  # an escaped escape, 7d 7d, or an escape at the end
+        return _unescape_any(frame)
+    return b"".join(out)
+
+
+def _unescape_any(frame: bytes) -> bytes:
+    out = []
+    start = 0
+    at = frame.find(ESCAPE)
+    while 0 <= at < len(frame) - 1:
+        out.append(frame[start:at])
+        out.append(_FLIPPED[frame[at + 1]])
+        start = at + 2
+        at = frame.find(ESCAPE, start)
+    out.append(frame[start:].removesuffix(ESCAPE) if at >= 0 else frame[start:])
+    return b"".join(out)
+
+
+def controls(accm: int) -> bytes:
+    """The control octets whose bits are set in an async control character map (RFC 1662, 7.1)."""
+    return bytes(octet for octet in range(32) if accm >> octet & 1)
+
+
+class Deframer:
+    """Frames out of a stream. Memory is bounded by the MRU and the size of one `feed`.
+
+    `count` has hdlc.frames, and what was dropped: hdlc.fcs, hdlc.abort, hdlc.runt (under four octets, no
+    error), hdlc.giant (longer than MRU and slack: counted once, then nothing until the next flag).
+    """
+
+    def __init__(self, mru: int = DEFAULT_MRU, *, accm: int = DEFAULT_ACCM) -> None:
+        self.count: Counter[str] = Counter()
+        self.accm = accm
+        self._longest = max(mru, DEFAULT_MRU) + SLACK
+        self._longest_raw = 2 * self._longest  # every octet may be escaped
+        self._tail = b""
+        self._hunting = False
+        # bound here so that a test may put the standard library's in their place
+        self._check = fcs.check
+        self._good = fcs.GOOD
+
+    def reset(self) -> None:
+        """Forget a frame begun: the line was cut."""
+        self._tail = b""
+        self._hunting = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The good frames that end in `data`, in order; never empty ones, never a flag's worth of error."""
+        parts = data.split(FLAG)
+        if self._hunting:
+            if len(parts) == 1:
+                return []
+            self._hunting = False
+            parts[0] = b""
+        elif self._tail:
+            parts[0] = self._tail + parts[0]
+        tail = parts.pop()
+        if len(tail) > self._longest_raw:
+            self.count["hdlc.giant"] += 1
+            self._hunting = True
+            tail = b""
+        self._tail = tail
+        frames = []
+        check, good, longest = self._check, self._good, self._longest
+        for part in parts:
+            if not part:  # flags back to back: fill between frames
+                continue
+            frame = unescape(part) if ESCAPE in part else part
+            if check(frame) != good or not 4 <= len(frame) <= longest or part[-1] == 0x7D:
+                repaired = self._repair(part)
+                if repaired is None:
+                    continue
+                frame = repaired
+            # address and control are left out at will, whatever was agreed (RFC 1662, 3.1; RFC 1661, 6.6)
+            if frame[0] == 0xFF and frame[1] == 0x03:
+                if len(frame) == 4:
+                    self.count["hdlc.runt"] += 1
+                    continue
+                frames.append(frame[2:-2])
+            else:
+                frames.append(frame[:-2])
+        self.count["hdlc.frames"] += len(frames)
+        return frames
+
+    def _repair(self, part: bytes) -> bytes | None:
+        """The frame in `part` once the line's own control octets are taken out, or None and a count."""
+        if part[-1] == 0x7D:
+            self.count["hdlc.abort"] += 1
+            return None
+        frame = unescape(part.translate(None, controls(self.accm)))
+        if len(frame) < 4:
+            self.count["hdlc.runt"] += 1
+        elif len(frame) > self._longest:
+            self.count["hdlc.giant"] += 1
+        elif self._check(frame) != self._good:
+            self.count["hdlc.fcs"] += 1
+        else:
+            return frame
+        return None
+
+
+class Framer:
+    """Frames for the line, as the peer agreed to receive them. LCP always as before any agreement."""
+
+    def __init__(self) -> None:
+        self._trailer = fcs.trailer
+        self._lcp_escapes = _escapes(DEFAULT_ACCM)
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing agreed: all control octets escaped, full header."""
+        self.configure(accm=DEFAULT_ACCM, acfc=False, pfc=False)
+
+    def configure(self, *, accm: int, acfc: bool, pfc: bool) -> None:
+        self._escapes = _escapes(accm)
+        self._address = b"" if acfc else b"\xff\x03"
+        self._pfc = pfc
+        self._headers = {protocol: self._header(protocol) for protocol in Protocol}
+
+    def _header(self, protocol: int) -> bytes:
+        if protocol == Protocol.LCP:
+            return b"\xff\x03\xc0\x21"
+        # one octet is enough for a protocol that has a zero first (RFC 1661, 6.5)
+        octets = 1 if self._pfc and protocol < 0x100 else 2
+        return self._address + protocol.to_bytes(octets, "big")
+
+    def frame(self, protocol: int, information: bytes) -> bytes:
+        """Octets for the line: escaped frame and closing flag."""
+        frame = (self._headers.get(protocol) or self._header(protocol)) + information
+        frame += self._trailer(frame)
+        for octet, escaped in self._lcp_escapes if protocol == 0xC021 else self._escapes:
+            frame = frame.replace(octet, escaped)
+        return frame + FLAG
+
+
+def _escapes(accm: int) -> list[tuple[bytes, bytes]]:
+    """(octet, its escaped spelling) in the order to replace them: the escape octet itself first."""
+    octets = ESCAPE + FLAG + controls(accm)
+    return [(octets[i : i + 1], ESCAPE + _FLIPPED[octets[i]]) for i in range(len(octets))]

@@ -1,0 +1,39 @@
+"""What all flows of one network share: made once by the wiring, handed to every flow.  Data only, no logic."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from nat.table import Deadlines
+
+if TYPE_CHECKING:
+    from nat.host import Host
+    from nat.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that no guest can exceed, and the times (seconds) after which idle flows end."""
+
+    tcp_flows: int = 4096  # per guest
+    tcp_connecting: int = 128  # per guest: host connections that have not been answered yet
+    udp_flows: int = 1024  # per guest; the least recently used makes room
+    echo_flows: int = 64  # per guest
+    tcp_idle: float = 7440.0  # RFC 5382 REQ-5: at least 2 h 4 min
+    tcp_transitory: float = 240.0  # RFC 5382 REQ-5: at least 4 min
+    udp_idle: float = 600.0  # RFC 4787 REQ-5: at least 2 min, 5 recommended
+    dns_idle: float = 30.0
+    echo_idle: float = 60.0  # RFC 5508 REQ-2
+
+
+@dataclass(slots=True)
+class Context:
+    host: "Host"
+    policy: "Policy"
+    deadlines: Deadlines
+    random: Random
+    notify: Callable[[str], None]  # one plain sentence for the person who runs the gateway; rate-limited there
+    count: Counter[str] = field(default_factory=Counter)
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,54 @@
+"""Octets of the guest, in order, on their way into a host socket.
+
+In: payloads as they become contiguous.  Out: one gathering write a wake-up, and shutdown(SHUT_WR) after the last.
+What the socket does not take stays here: `size` octets, which the flow subtracts from the window it offers.
+`push` and `finish` raise the socket's OSError; a socket that would block is not an error.
+"""
+
+import socket
+
+MAX_GATHER = 512  # buffers in one gathering write, under IOV_MAX
+
+
+class Delivery:
+    """Toward one socket.  `blocked`: the socket took less than it was given and must become writable first."""
+
+    __slots__ = ("chunks", "size", "blocked", "finished")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0  # octets in chunks
+        self.blocked = False
+        self.finished = False
+
+    def push(self, sock: socket.socket) -> None:
+        """Hand over as much as the socket takes now."""
+        chunks = self.chunks
+        try:
+            if len(chunks) == 1:
+                sent = sock.send(chunks[0])
+            elif len(chunks) <= MAX_GATHER:
+                sent = sock.sendmsg(chunks)
+            else:
+                chunks[:] = [b"".join(chunks)]
+                sent = sock.send(chunks[0])
+        except BlockingIOError:
+            sent = 0
+        self.size -= sent
+        self.blocked = self.size > 0
+        if not self.blocked:
+            chunks.clear()
+            return
+        done = 0
+        while sent >= len(chunks[done]):
+            sent -= len(chunks[done])
+            done += 1
+        if sent:
+            chunks[done] = chunks[done][sent:]
+        del chunks[:done]
+
+    def finish(self, sock: socket.socket) -> None:
+        """The guest has said all: pass its end on, once."""
+        if not self.finished:
+            self.finished = True
+            sock.shutdown(socket.SHUT_WR)

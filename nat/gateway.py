@@ -1,0 +1,120 @@
+"""The network behind one gateway address: which guests are on it, and where a guest's destination leads.
+
+In: lines of guests that come and go, packets through `Station.receive`, wake-ups.  Out: routes and verdicts.
+It knows nothing of PPP, of ports or of the event loop; sockets come from `context.host`.
+"""
+
+import math
+import socket
+from collections.abc import Callable
+
+from nat.context import Context
+from nat.dns import Dns
+from nat.forward import Forwards
+from nat.line import Line
+from nat.packet import dotted
+from nat.station import Station
+from nat.tcp_flows import NoRoute
+
+DNS_PORT = 53
+
+# A guest that hung up finds its connections again for so long (the classic slirp keeps them as long).
+KEEP_AWAY = 600.0
+
+
+class Gateway:
+    """`address`: the gateway's own, 4 octets; `dns`: the relay at its own address."""
+
+    def __init__(self, context: Context, address: bytes, dns: Dns) -> None:
+        self.context = context
+        self.address = address
+        self.dns = dns
+        self.stations: dict[bytes, Station] = {}
+        self.forwards: Forwards | None = None
+
+    # Guests
+
+    def arrive(self, address: bytes, mtu: int, kick: Callable[[], None], now: float) -> Station:
+        """A guest has this address now.  If one had it before, it is taken for the same: its flows go on.
+
+        Each connection is asked about at once; a guest that was rebooted in between answers with RST.
+        """
+        station = self.stations.get(address)
+        if station is None:
+            station = self.stations[address] = Station(
+                self, self.context, Line(address, mtu, kick, self.context.count)
+            )
+        line = station.line
+        line.mtu, line.kick, line.up = mtu, kick, True
+        self.context.deadlines.arm(station, math.inf)
+        station.tcp.probe(now)
+        line.resume(now)
+        return station
+
+    def leave(self, station: Station, now: float) -> None:
+        """The guest's link is down; its flows wait for it to come back."""
+        station.line.up = False
+        station.line.clear()
+        self.context.deadlines.arm(station, now + KEEP_AWAY)
+
+    def detach(self, address: bytes, now: float) -> None:
+        """The guest will not come back: end all its flows."""
+        station = self.stations.pop(address, None)
+        if station is not None:
+            station.close(now)
+
+    def line(self, address: bytes) -> Line | None:
+        station = self.stations.get(address)
+        return None if station is None else station.line
+
+    def open_tcp(self, line: Line, sock: socket.socket, guest_port: int, now: float) -> bool:
+        """A forward accepted `sock`: connect it to the guest's port.  False: not possible, the caller closes it."""
+        station = self.stations.get(line.address)
+        return station is not None and station.tcp.call(sock, self.address, guest_port, now)
+
+    # Destinations
+
+    def is_own(self, address: bytes) -> bool:
+        return address in (self.address, self.dns.address)
+
+    def route_tcp(self, line: Line, destination: bytes, port: int) -> tuple[bytes, int] | NoRoute:
+        """Where a guest's connection leads."""
+        if destination == self.dns.address:
+            upstream = self.dns.tcp_upstream() if port == DNS_PORT else None
+            return NoRoute.REFUSED if upstream is None else upstream
+        policy = self.context.policy
+        denial = policy.judge(destination)
+        if denial is None:
+            return policy.host_address(destination), port
+        self.context.count[denial.counter] += 1
+        if denial.silent:
+            return NoRoute.SILENT
+        what = f"TCP to {dotted(destination)} port {port} from {dotted(line.address)}"
+        self.context.notify(policy.denied(denial, what))
+        return NoRoute.REFUSED
+
+    def receive_udp(self, station: Station, packet: bytes, hlen: int, now: float) -> None:
+        """A datagram of a guest that is not for another guest."""
+        destination = packet[16:20]
+        if destination == self.dns.address and packet[hlen + 2 : hlen + 4] == b"\0\x35":
+            self.dns.receive(station.line, packet, hlen, now)
+            return
+        if destination == self.address and self.forwards is not None:
+            if self.forwards.receive_udp(station.line, packet, hlen, now):
+                return
+        station.udp.receive(packet, hlen, now)
+
+    # Wake-ups
+
+    def flush(self, now: float) -> None:
+        """The end of a wake-up."""
+        for station in self.stations.values():
+            if station.tcp.dirty:
+                station.tcp.flush(now)
+
+    def close(self, now: float) -> None:
+        if self.forwards is not None:
+            self.forwards.close()
+        self.dns.close(now)
+        for address in list(self.stations):
+            self.detach(address, now)

@@ -1,0 +1,166 @@
+"""ICMP messages that the gateway itself sends: errors about a guest's packets, and answers to its echo requests.
+
+In: the packet that caused it, and what went wrong, from a flow or from the error queue of its socket.
+Out: ICMP packets on the guest's line.  It knows no sockets.
+"""
+
+from errno import (
+    EACCES,
+    ECONNREFUSED,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EMSGSIZE,
+    ENETDOWN,
+    ENETUNREACH,
+    ENOPROTOOPT,
+    EPERM,
+    ETIMEDOUT,
+)
+from typing import Final
+
+from nat.context import Context
+from nat.host import ORIGIN_ICMP, Fault
+from nat.line import Line
+from nat.packet import ICMP, OFFSET_MASK, build_icmp, sum16
+
+# RFC 792, and RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 for the later codes.
+ECHO_REPLY: Final = 0
+UNREACHABLE: Final = 3
+ECHO: Final = 8
+TIME_EXCEEDED: Final = 11
+PARAMETER_PROBLEM: Final = 12
+NETWORK_UNREACHABLE: Final = 0
+HOST_UNREACHABLE: Final = 1
+PORT_UNREACHABLE: Final = 3
+FRAGMENTATION_NEEDED: Final = 4
+PROHIBITED: Final = 13  # communication administratively prohibited
+TTL_EXCEEDED: Final = 0
+REASSEMBLY_EXCEEDED: Final = 1
+
+_NOTHING: Final = b"\0\0\0\0"
+# RFC 1122 section 3.2.2: the messages that are queries or their replies; all others are errors.
+_QUERIES: Final = frozenset((0, 8, 9, 10, 13, 14, 15, 16, 17, 18))
+_RELAYED: Final = frozenset((UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM))
+
+_CODES: Final = {
+    ECONNREFUSED: PORT_UNREACHABLE,
+    EHOSTUNREACH: HOST_UNREACHABLE,
+    EHOSTDOWN: HOST_UNREACHABLE,
+    ETIMEDOUT: HOST_UNREACHABLE,
+    ENETUNREACH: NETWORK_UNREACHABLE,
+    ENETDOWN: NETWORK_UNREACHABLE,
+    ENOPROTOOPT: 2,
+    EMSGSIZE: FRAGMENTATION_NEEDED,
+    EACCES: PROHIBITED,
+    EPERM: PROHIBITED,
+}
+
+# A token bucket for each line (RFC 1812 section 4.3.2.8): traceroute's bursts pass, a flood does not.
+RATE: Final = 50.0  # messages a second
+BURST: Final = 50.0
+
+
+def unreachable_code(errno: int) -> int | None:
+    """The code of Destination Unreachable that says what an errno says; None when there is none."""
+    return _CODES.get(errno)
+
+
+class ErrorSender:
+    """ICMP errors toward one guest, within RFC 1122 section 3.2.2 and a rate.  One for each line."""
+
+    def __init__(self, context: Context, line: Line, gateway: bytes) -> None:
+        self._count = context.count
+        self._host = context.host
+        self._line = line
+        self._gateway = gateway
+        self._tokens = BURST
+        self._last = -1e9
+        self._identification = context.random.getrandbits(16)
+
+    def send(
+        self,
+        packet: bytes,
+        hlen: int,
+        kind: int,
+        code: int,
+        now: float,
+        *,
+        rest: bytes = _NOTHING,
+        source: bytes | None = None,
+    ) -> bool:
+        """Tell the guest about its packet (at least its header and 8 octets), from `source` or the gateway.
+
+        False when it must not be told, or not that often; the reason is counted.
+        """
+        if not may_answer(packet, hlen):
+            self._count["icmp.error_not_due"] += 1
+            return False
+        self._tokens = min(BURST, self._tokens + (now - self._last) * RATE)
+        self._last = now
+        if self._tokens < 1.0:
+            self._count["icmp.error_rate"] += 1
+            return False
+        self._tokens -= 1.0
+        self._count["icmp.error_sent"] += 1
+        self._identification = (self._identification + 1) & 0xFFFF
+        message = build_icmp(
+            source or self._gateway,
+            packet[12:16],
+            kind,
+            code,
+            rest,
+            packet[: hlen + 8],  # RFC 792: the header and the first 64 bits
+            identification=self._identification,
+        )
+        return self._line.send(message, "icmp.error")
+
+    def relay(self, quote: bytes, hlen: int, fault: Fault, now: float) -> bool:
+        """Pass on what the host's kernel learned about a guest's packet, of which `quote` is the beginning.
+
+        An ICMP message keeps its type, code and sender (traceroute lives on it), unless that was this host.
+        """
+        if fault.origin == ORIGIN_ICMP and fault.kind in _RELAYED and fault.code < 16:
+            kind, code = fault.kind, fault.code
+        else:
+            found = unreachable_code(fault.errno)
+            if found is None:
+                self._count["icmp.error_unknown"] += 1
+                return False
+            kind, code = UNREACHABLE, found
+        rest = _NOTHING
+        if kind == UNREACHABLE and code == FRAGMENTATION_NEEDED:  # RFC 1191 section 4
+            rest = min(fault.info, 0xFFFF).to_bytes(4, "big")
+        source = fault.offender
+        if len(source) != 4 or source[0] in (0, 127) or source[0] >= 224 or self._host.owns(source):
+            source = self._gateway
+        return self.send(quote, hlen, kind, code, now, rest=rest, source=source)
+
+
+def may_answer(packet: bytes, hlen: int) -> bool:
+    """Whether RFC 1122 section 3.2.2 allows an ICMP error about the packet."""
+    if len(packet) < hlen + 8 or (packet[6] << 8 | packet[7]) & OFFSET_MASK:
+        return False
+    source, destination = packet[12], packet[16]
+    if destination >= 224 or source in (0, 127) or source >= 224:
+        return False
+    return packet[9] != ICMP or packet[hlen] in _QUERIES
+
+
+def echo_reply(packet: bytes, hlen: int, identification: int = 0) -> bytes | None:
+    """The answer of whoever owns the destination of an Echo message; None when the packet is no sound one.
+
+    As long as the request: `fragment.deliver` cuts it to the guest's MTU.
+    """
+    if len(packet) < hlen + 8 or packet[9] != ICMP or packet[hlen] != ECHO or packet[hlen + 1] != 0:
+        return None
+    if sum16(packet[hlen:]):
+        return None
+    return build_icmp(
+        packet[16:20],
+        packet[12:16],
+        ECHO_REPLY,
+        0,
+        packet[hlen + 4 : hlen + 8],
+        packet[hlen + 8 :],
+        identification=identification,
+    )

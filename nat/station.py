@@ -1,0 +1,144 @@
+"""Everything the NAT keeps for one guest, and the way of a packet that comes from it.
+
+In: IP packets as the line delivers them.  Out: packets on lines, octets in host sockets.
+`receive` checks what RFC 791 and RFC 1122 section 3.2.1 ask for, puts fragments together, and hands the packet to
+another guest, to the gateway's own services, or to the flows that lead to the outside.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from nat.context import Context
+from nat.fragment import Reassembler, deliver
+from nat.icmp import (
+    FRAGMENTATION_NEEDED,
+    TIME_EXCEEDED,
+    TTL_EXCEEDED,
+    UNREACHABLE,
+    EchoFlows,
+    ErrorSender,
+    echo_reply,
+)
+from nat.line import Line
+from nat.packet import DONT_FRAGMENT, ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
+from nat.tcp_flows import TcpFlows
+from nat.udp import UdpFlows
+
+if TYPE_CHECKING:
+    from nat.gateway import Gateway
+
+PROTOCOL_UNREACHABLE = 2  # RFC 792: Destination Unreachable, code 2
+REASSEMBLY_EXCEEDED = 1  # RFC 792: Time Exceeded, code 1
+
+_FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
+_ICMP_ECHO = 8
+
+
+class Station:
+    """One guest: its line, its flows.  Its deadline is the end of its absence."""
+
+    def __init__(self, gateway: "Gateway", context: Context, line: Line) -> None:
+        self.deadline = self.queued = math.inf
+        self.line = line
+        self.context = context
+        self.errors = ErrorSender(context, line, gateway.address)
+        self.tcp = TcpFlows(context, line, gateway.route_tcp, self.errors)
+        self.udp = UdpFlows(context, line, gateway.address, self.errors)
+        self.echo = EchoFlows(context, line, gateway.address, self.errors)
+        self._reassembler = Reassembler(context, self._reassembly_expired)
+        self._gateway = gateway
+        self._stations = gateway.stations
+
+    def receive(self, packet: bytes, now: float) -> None:
+        """One packet of the guest."""
+        size = len(packet)
+        if size < 20:
+            self.context.count["ip.short"] += 1
+            return
+        first, _, total, _, fragment, ttl, protocol, _, source, destination = IPV4.unpack_from(packet)
+        hlen = 20
+        if first != 0x45 or total != size:
+            hlen = (first & 0x0F) * 4
+            if first >> 4 != 4 or hlen < 20 or total < hlen or total > size:
+                self.context.count["ip.bad_header"] += 1
+                return
+            packet = packet[:total]  # a line may pad
+        if int.from_bytes(packet[:hlen], "big") % 0xFFFF:
+            self.context.count["ip.bad_checksum"] += 1
+            return
+        if source != self.line.address or destination == source:
+            # Spoofed, or a LAND packet (CVE-1999-0016).
+            self.context.count["ip.bad_source" if source != self.line.address else "ip.land"] += 1
+            return
+        if fragment & _FRAGMENT:
+            whole = self._reassembler.feed(packet, hlen, now)
+            if whole is None:
+                return
+            packet, hlen = whole, (whole[0] & 0x0F) * 4
+        if destination in self._stations:
+            self._to_guest(packet, hlen, ttl, now)
+        elif protocol == TCP:
+            if hlen > 20:
+                packet = _without_options(packet, hlen)
+            if len(packet) < 40:
+                self.context.count["tcp.short"] += 1
+                return
+            self.tcp.receive(packet, now)
+        elif protocol == UDP:
+            self._gateway.receive_udp(self, packet, hlen, now)
+        elif protocol == ICMP:
+            self._receive_icmp(packet, hlen, destination, now)
+        else:
+            self.context.count["ip.unknown_protocol"] += 1
+            self.errors.send(packet, hlen, UNREACHABLE, PROTOCOL_UNREACHABLE, now)
+
+    def _receive_icmp(self, packet: bytes, hlen: int, destination: bytes, now: float) -> None:
+        if not self._gateway.is_own(destination):
+            self.echo.receive(packet, hlen, now)
+            return
+        answer = echo_reply(packet, hlen)
+        if answer is None:
+            self.context.count["icmp.not_an_echo"] += 1
+        else:
+            deliver(self.line, answer, "icmp.echo")
+
+    def _to_guest(self, packet: bytes, hlen: int, ttl: int, now: float) -> None:
+        """Route to another guest (RFC 1812 section 5.3.1: one hop less)."""
+        if ttl <= 1:
+            self.errors.send(packet, hlen, TIME_EXCEEDED, TTL_EXCEEDED, now)
+            return
+        line = self._stations[packet[16:20]].line
+        if len(packet) > line.mtu and int.from_bytes(packet[6:8], "big") & DONT_FRAGMENT:
+            rest = b"\0\0" + line.mtu.to_bytes(2, "big")  # RFC 1191 section 4
+            self.errors.send(packet, hlen, UNREACHABLE, FRAGMENTATION_NEEDED, now, rest=rest)
+            return
+        head = packet[:8] + bytes((ttl - 1, packet[9], 0, 0)) + packet[12:hlen]
+        head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+        deliver(line, head + packet[hlen:], self.line.address)
+
+    def _reassembly_expired(self, first_fragment: bytes, now: float) -> None:
+        self.errors.send(
+            first_fragment, (first_fragment[0] & 0x0F) * 4, TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now
+        )
+
+    def tick(self, now: float) -> None:
+        """The guest has been away for too long."""
+        self._gateway.detach(self.line.address, now)
+
+    def close(self, now: float) -> None:
+        """The guest is gone for good: let go of every socket."""
+        self.tcp.close(now)
+        self.udp.close(now)
+        self.echo.close(now)
+        self._reassembler.close()
+        self.line.up = False
+        self.line.clear()
+        self.context.deadlines.arm(self, math.inf)
+
+
+def _without_options(packet: bytes, hlen: int) -> bytes:
+    """The same packet with a header of 20 octets: nothing here acts on IP options, and TCP need not step over
+    them (RFC 1122 section 3.2.1.8 lets a host ignore those it does not know)."""
+    head = b"\x45" + packet[1:2] + (len(packet) - hlen + 20).to_bytes(2, "big") + packet[4:10] + b"\0\0"
+    head += packet[12:20]
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + packet[hlen:]

@@ -1,0 +1,59 @@
+"""Deadlines of many flows with one timer.
+
+In: `arm(owner, when)` as often as a flow likes; it costs an attribute unless the deadline moves earlier.
+Out: `next()`, the time at which `expire(now)` is next worth calling; `expire` calls `owner.tick(now)` for each
+owner whose deadline has come.  It knows nothing of what the owners are.
+"""
+
+import math
+from heapq import heappop, heappush, heapreplace
+from typing import Protocol
+
+
+class Owner(Protocol):
+    """Something with a deadline.  Both attributes start as math.inf and belong to Deadlines."""
+
+    deadline: float  # when tick is wanted
+    queued: float  # when the heap will next look at the owner: never later than deadline while it is finite
+
+    def tick(self, now: float) -> None: ...
+
+
+class Deadlines:
+    """A heap whose entries may be stale: each is checked against its owner when it reaches the top."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Owner]] = []
+        self._serial = 0
+
+    def arm(self, owner: Owner, when: float) -> None:
+        """From now on `owner` wants its tick at `when` (math.inf: no tick)."""
+        owner.deadline = when
+        if when < owner.queued:
+            owner.queued = when
+            self._serial += 1
+            heappush(self._heap, (when, self._serial, owner))
+
+    def next(self) -> float:
+        """The earliest deadline, or math.inf."""
+        heap = self._heap
+        while heap:
+            when, serial, owner = heap[0]
+            if when != owner.queued:  # an earlier entry of the same owner replaced this one
+                heappop(heap)
+            elif owner.deadline == math.inf:
+                heappop(heap)
+                owner.queued = math.inf
+            elif owner.deadline > when:
+                owner.queued = owner.deadline
+                heapreplace(heap, (owner.deadline, serial, owner))
+            else:
+                return when
+        return math.inf
+
+    def expire(self, now: float) -> None:
+        """Tick every owner whose deadline is not after `now`, the earliest first."""
+        while self.next() <= now:
+            _, _, owner = heappop(self._heap)
+            owner.queued = owner.deadline = math.inf
+            owner.tick(now)

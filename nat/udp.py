@@ -1,0 +1,304 @@
+"""UDP through the host: one socket for each source port of the guest, whatever it talks to (RFC 4787 REQ-1).
+
+In: UDP packets from one guest; datagrams and errors from the host's sockets.  Out: datagrams to the host's
+sockets; UDP packets and ICMP errors on the guest's line.  It knows nothing of DNS or forwards, which come first.
+
+Filtering is address-dependent (RFC 4787 REQ-8): a datagram reaches the guest if its sender has an address to
+which the guest has sent from that port.  Endpoint-independent filtering would let anybody on the host's network,
+and any process on the host itself, talk to old guests that never expected it; hole punching, which games use,
+works with this one, and for a server there is --forward.
+"""
+
+import math
+from collections import Counter
+from errno import EAGAIN, EINTR, EMSGSIZE
+from socket import IPPROTO_IP, inet_aton, inet_ntoa, socket
+from typing import Final
+
+from nat.context import Context
+from nat.fragment import deliver
+from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL
+from nat.icmp import (
+    UNREACHABLE,
+    PROHIBITED,
+    TIME_EXCEEDED,
+    TTL_EXCEEDED,
+    ErrorSender,
+    unreachable_code,
+)
+from nat.line import Line
+from nat.packet import DONT_FRAGMENT, UDP, UDP_HEADER, build_udp, dotted, pseudo_header_sum, sum16
+
+BATCH: Final = 32  # datagrams read in one wake-up
+PEERS: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors
+CONTACTS: Final = 256  # for each flow: addresses from which answers are let in
+JUDGED: Final = 1.0  # seconds for which the policy's word about an address holds
+_DNS: Final = 53
+_MAX_DATAGRAM: Final = 65535
+
+
+def parse_udp(packet: bytes, hlen: int, count: Counter[str]) -> tuple[int, int, bytes] | None:
+    """Source port, destination port and payload of a sound UDP packet; None, and counted, if it is not sound."""
+    size = len(packet) - hlen
+    if size < 8:
+        count["udp.short"] += 1
+        return None
+    source_port, destination_port, length, check = UDP_HEADER.unpack_from(packet, hlen)
+    if length < 8 or length > size:
+        count["udp.bad_length"] += 1
+        return None
+    if check:  # RFC 768: 0 means that the sender made none
+        total = pseudo_header_sum(packet[12:16], packet[16:20], UDP, length) + sum16(packet[hlen : hlen + length])
+        if total % 0xFFFF:
+            count["udp.bad_checksum"] += 1
+            return None
+    if source_port == 0 or destination_port == 0:
+        count["udp.port_zero"] += 1
+        return None
+    return source_port, destination_port, packet[hlen + 8 : hlen + length]
+
+
+class _Peer:
+    """A destination of a flow: where its datagrams really go, and the last header for quoting."""
+
+    __slots__ = ("target", "quote", "judged")
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.quote = b""
+        self.judged = -math.inf
+
+
+class UdpFlow:
+    """One source port of the guest and its socket."""
+
+    __slots__ = ("flows", "port", "sock", "key", "peers", "contacts", "ttl", "dont_fragment", "used", "idle",
+                 "deadline", "queued")  # fmt: skip
+
+    def __init__(self, flows: "UdpFlows", port: int, sock: socket) -> None:
+        self.flows = flows
+        self.port = port
+        self.sock = sock
+        self.key = ("udp", port)
+        self.peers: dict[bytes, _Peer] = {}
+        self.contacts: dict[bytes, float] = {}  # host's address -> until when it need not be judged again
+        self.ttl = 0
+        self.dont_fragment = False
+        self.used = 0.0
+        self.idle = 0.0
+        self.deadline = math.inf
+        self.queued = math.inf
+
+    def on_read(self, now: float) -> None:
+        """The socket has datagrams, or errors."""
+        flows = self.flows
+        contacts = self.contacts
+        for turn in range(BATCH):
+            try:
+                payload, (host, port) = self.sock.recvfrom(_MAX_DATAGRAM)
+            except BlockingIOError:
+                if turn == 0:  # woken by the error queue alone
+                    flows.drain_errors(self, now)
+                return
+            except OSError:  # an error that is waiting in the queue too
+                flows.drain_errors(self, now)
+                continue
+            address = inet_aton(host)
+            if address not in contacts:
+                flows.count["udp.unsolicited"] += 1
+                continue
+            self.used = now
+            flows.answer(self, address, port, payload)
+
+    def tick(self, now: float) -> None:
+        end = self.used + self.idle
+        if now < end:
+            self.flows.deadlines.arm(self, end)
+        else:
+            self.flows.count["udp.idle"] += 1
+            self.flows.drop(self)
+
+
+class UdpFlows:
+    """All UDP flows of one guest."""
+
+    def __init__(self, context: Context, line: Line, gateway: bytes, errors: ErrorSender) -> None:
+        self.count = context.count
+        self.deadlines = context.deadlines
+        self._host = context.host
+        self._policy = context.policy
+        self._limits = context.limits
+        self._notify = context.notify
+        self._line = line
+        self._gateway = gateway
+        self._errors = errors
+        self._identification = context.random.getrandbits(16)
+        self._flows: dict[int, UdpFlow] = {}  # the least recently used first
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def receive(self, packet: bytes, hlen: int, now: float) -> None:
+        """A UDP packet from the guest to the outside."""
+        parsed = parse_udp(packet, hlen, self.count)
+        if parsed is None:
+            return
+        port, destination_port, payload = parsed
+        destination = packet[16:20]
+        flow = self._flows.get(port)
+        peer = None if flow is None else flow.peers.get(packet[16:20] + packet[hlen + 2 : hlen + 4])
+        if flow is None or peer is None or now >= peer.judged:
+            admitted = self._admit(flow, port, destination, destination_port, packet, hlen, now)
+            if admitted is None:
+                return
+            flow, peer = admitted
+        elif flow.used != now:
+            self._flows[port] = self._flows.pop(port)
+        ttl = packet[8]
+        if destination != self._gateway:
+            if ttl <= 1:
+                self.count["udp.ttl_exceeded"] += 1
+                self._errors.send(packet, hlen, TIME_EXCEEDED, TTL_EXCEEDED, now)
+                return
+            ttl -= 1
+        flow.used = now
+        peer.quote = packet[: hlen + 8]
+        self._send(flow, peer, payload, ttl, bool((packet[6] << 8) & DONT_FRAGMENT), now)
+
+    def answer(self, flow: UdpFlow, address: bytes, port: int, payload: bytes) -> None:
+        """A datagram that came back: to the guest, in fragments if it is larger than its MTU."""
+        self._identification = (self._identification + 1) & 0xFFFF
+        source = self._policy.guest_address(address)
+        packet = build_udp(
+            source, port, self._line.address, flow.port, payload, identification=self._identification
+        )
+        deliver(self._line, packet, flow.key)
+
+    def drain_errors(self, flow: UdpFlow, now: float) -> bool:
+        """Pass on what the socket's error queue holds.  True if anything was there."""
+        some = False
+        for _ in range(BATCH):
+            fault = self._host.read_error(flow.sock)
+            if fault is None:
+                break
+            some = True
+            address = self._policy.guest_address(fault.destination)
+            peer = flow.peers.get(address + fault.port.to_bytes(2, "big"))
+            if peer is None or not peer.quote:
+                self.count["udp.error_unmatched"] += 1
+                continue
+            self.count["udp.error"] += 1
+            self._errors.relay(peer.quote, (peer.quote[0] & 0x0F) * 4, fault, now)
+        return some
+
+    def drop(self, flow: UdpFlow) -> None:
+        del self._flows[flow.port]
+        self.deadlines.arm(flow, math.inf)
+        self._host.unwatch_read(flow.sock.fileno())
+        flow.sock.close()
+
+    def close(self, now: float) -> None:
+        for flow in list(self._flows.values()):
+            self.drop(flow)
+
+    def _admit(
+        self,
+        flow: UdpFlow | None,
+        port: int,
+        destination: bytes,
+        destination_port: int,
+        packet: bytes,
+        hlen: int,
+        now: float,
+    ) -> tuple[UdpFlow, _Peer] | None:
+        """The flow and the peer for a destination that is new or must be judged again; None when denied."""
+        target = self._policy.host_address(destination)
+        if flow is None or now >= flow.contacts.get(target, -math.inf):
+            denial = self._policy.judge(destination)
+            if denial is not None:
+                self.count[denial.counter] += 1
+                if not denial.silent:
+                    what = f"UDP to {dotted(destination)} port {destination_port} from {dotted(packet[12:16])}"
+                    self._notify(self._policy.denied(denial, what))
+                    self._errors.send(packet, hlen, UNREACHABLE, PROHIBITED, now)
+                return None
+            if flow is None:
+                flow = self._open(port, now)
+                if flow is None:
+                    return None
+            flow.contacts.pop(target, None)
+            if len(flow.contacts) >= CONTACTS:
+                del flow.contacts[next(iter(flow.contacts))]
+            flow.contacts[target] = now + JUDGED
+        key = destination + destination_port.to_bytes(2, "big")
+        peer = flow.peers.pop(key, None) or _Peer((inet_ntoa(target), destination_port))
+        if len(flow.peers) >= PEERS:
+            del flow.peers[next(iter(flow.peers))]
+        flow.peers[key] = peer
+        peer.judged = flow.contacts[target]
+        # Resolvers take a new port for each query: those flows need not be kept for long.
+        flow.idle = max(flow.idle, self._limits.dns_idle if destination_port == _DNS else self._limits.udp_idle)
+        self._flows[port] = self._flows.pop(port)
+        if flow.deadline == math.inf or flow.deadline > now + flow.idle:
+            self.deadlines.arm(flow, now + flow.idle)
+        return flow, peer
+
+    def _open(self, port: int, now: float) -> UdpFlow | None:
+        if len(self._flows) >= self._limits.udp_flows:
+            self._evict()
+        sock = self._socket()
+        if sock is None and self._evict():
+            sock = self._socket()
+        if sock is None:
+            self.count["udp.no_socket"] += 1
+            return None
+        flow = self._flows[port] = UdpFlow(self, port, sock)
+        self._host.watch_read(sock.fileno(), flow.on_read)
+        self.count["udp.opened"] += 1
+        return flow
+
+    def _socket(self) -> socket | None:
+        try:
+            return self._host.udp()
+        except OSError:
+            return None
+
+    def _evict(self) -> bool:
+        for flow in self._flows.values():
+            self.count["udp.evicted"] += 1
+            self.drop(flow)
+            return True
+        return False
+
+    def _send(
+        self, flow: UdpFlow, peer: _Peer, payload: bytes, ttl: int, dont_fragment: bool, now: float
+    ) -> None:
+        sock = flow.sock
+        for attempt in (0, 1):
+            try:
+                if ttl != flow.ttl:
+                    sock.setsockopt(IPPROTO_IP, IP_TTL, ttl)
+                    flow.ttl = ttl
+                if dont_fragment != flow.dont_fragment:
+                    mode = IP_PMTUDISC_DO if dont_fragment else IP_PMTUDISC_DONT
+                    sock.setsockopt(IPPROTO_IP, IP_MTU_DISCOVER, mode)
+                    flow.dont_fragment = dont_fragment
+                sock.sendto(payload, peer.target)
+                return
+            except OSError as error:
+                errno = error.errno or 0
+            # Either this datagram failed, or the socket reports an earlier one's error instead of sending it.
+            reported = self.drain_errors(flow, now)
+            if not reported or errno == EMSGSIZE or attempt:
+                self._failed(peer, errno, now, reported=reported)
+                return
+
+    def _failed(self, peer: _Peer, errno: int, now: float, *, reported: bool) -> None:
+        if errno in EXHAUSTED or errno in (EAGAIN, EINTR):
+            self.count["udp.host_busy"] += 1
+            return
+        self.count["udp.send_failed"] += 1
+        code = unreachable_code(errno)
+        if code is not None and not reported:
+            hlen = (peer.quote[0] & 0x0F) * 4
+            self._errors.send(peer.quote, hlen, UNREACHABLE, code, now)

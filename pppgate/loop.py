@@ -1,0 +1,295 @@
+"""The event loop: descriptors and timers for callbacks that never wait.
+
+In: descriptors to watch, a `deadline()` to ask and a `tick(now)` to call when it has passed. Out: callbacks
+with the time of the wake-up, and one `flush(now)` after all that a wake-up brought. It knows nothing of
+packets.
+
+All watched descriptors sit in one epoll of ours, and that epoll is the only thing the packet path has in the
+asyncio loop. A wake-up therefore costs asyncio's overhead once however many descriptors are ready, watching
+and unwatching is one system call, and the bytes for the line are written once for all of them. The asyncio
+loop (uvloop if it is there) stays for signals, timers, and whatever else wants coroutines beside the packet
+path.
+"""
+
+import asyncio
+import logging
+import math
+import os
+import select
+import signal
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+Callback = Callable[[float], None]
+
+ROUNDS = 16
+"""How often a wake-up looks for more that became ready meanwhile, before asyncio gets its turn."""
+EARLIEST_TIMER = 0.001
+"""epoll and libuv count whole milliseconds: a shorter timer would fire early, over and over."""
+ERRORS_BEFORE_MUTE = 10
+MUTE_FOR = 1.0
+"""A descriptor whose callback raised that often in succession rests so long, so that a bug is not a busy
+loop."""
+REPORT_EVERY = 60.0
+"""The same error (kind and place) is written down once in so many seconds."""
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
+_TROUBLE = select.EPOLLERR | select.EPOLLHUP
+
+log = logging.getLogger("pppgate.loop")
+
+
+class LoopTimer:
+    """A pending `call_at`."""
+
+    def __init__(self) -> None:
+        self.handle: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
+
+
+class Loop:
+    """Implements the watcher that `serialport` and `nat.host` ask for.
+
+    The owner sets `flush`, `tick` and `deadline`. Callbacks may watch, unwatch and close any descriptor.
+    One that was ready in the same wake-up may still be called after its number was given to another file:
+    callbacks have to live with a read that brings nothing.
+    """
+
+    def __init__(self, *, fast: bool = True) -> None:
+        self.loop = _new_loop(fast)
+        self.flush: Callback = _nothing
+        self.tick: Callback = _nothing
+        self.deadline: Callable[[], float] = _never
+        self.count: Counter[str] = Counter()
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
+        self._muted: set[int] = set()
+        self._failures: Counter[int] = Counter()
+        self._reported: dict[tuple[str, str, int], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = math.inf
+        self._status = 0
+        self._signals = 0
+        self.loop.add_reader(self._epoll.fileno(), self._wake)
+
+    # -- the watcher
+
+    now = staticmethod(time.monotonic)
+
+    def watch_read(self, fd: int, callback: Callback) -> None:
+        self._readers[fd] = callback
+        self._register(fd)
+
+    def unwatch_read(self, fd: int) -> None:
+        if self._readers.pop(fd, None) is not None:
+            self._register(fd)
+
+    def watch_write(self, fd: int, callback: Callback) -> None:
+        self._writers[fd] = callback
+        self._register(fd)
+
+    def unwatch_write(self, fd: int) -> None:
+        if self._writers.pop(fd, None) is not None:
+            self._register(fd)
+
+    def call_at(self, when: float, callback: Callback) -> LoopTimer:
+        """Call `callback(now)` at `when`, never early. For the rare (redials); flows use `deadline` and
+        `tick`."""
+        timer = LoopTimer()
+
+        def fire() -> None:
+            now = time.monotonic()
+            if now < when:
+                timer.handle = self.loop.call_later(max(when - now, EARLIEST_TIMER), fire)
+                return
+            timer.handle = None
+            self._guard(callback, now)
+            self._finish(now)
+
+        timer.handle = self.loop.call_later(max(when - time.monotonic(), 0.0), fire)
+        return timer
+
+    def _register(self, fd: int) -> None:
+        mask = (_READ if fd in self._readers else 0) | (_WRITE if fd in self._writers else 0)
+        if fd in self._muted:
+            mask = 0
+        if not mask:
+            # gone already when the file was closed first
+            self._failures.pop(fd, None)
+            with suppress(OSError):
+                self._epoll.unregister(fd)
+            return
+        try:
+            self._epoll.modify(fd, mask)
+        except FileNotFoundError:
+            self._epoll.register(fd, mask)
+
+    # -- a wake-up
+
+    def _wake(self) -> None:
+        poll = self._epoll.poll
+        for _ in range(ROUNDS):
+            ready = poll(0)
+            if not ready:
+                return
+            now = time.monotonic()
+            for fd, events in ready:
+                if events & (_READ | _TROUBLE):
+                    callback = self._readers.get(fd)
+                    if callback is not None:
+                        self._call(callback, fd, now)
+                        events |= _WRITE if events & _TROUBLE else 0
+                    elif events & _TROUBLE:
+                        events |= _WRITE
+                if events & _WRITE:
+                    callback = self._writers.get(fd)
+                    if callback is not None:
+                        self._call(callback, fd, now)
+            self._finish(now)
+
+    def _call(self, callback: Callback, fd: int, now: float) -> None:
+        try:
+            callback(now)
+        except Exception as error:
+            self._report(error, now)
+            self._failures[fd] += 1
+            if self._failures[fd] >= ERRORS_BEFORE_MUTE:
+                self._mute(fd)
+        else:
+            if self._failures:
+                self._failures.pop(fd, None)
+
+    def _guard(self, callback: Callback, now: float) -> None:
+        try:
+            callback(now)
+        except Exception as error:
+            self._report(error, now)
+
+    def _finish(self, now: float) -> None:
+        """What ends every wake-up: one flush, then the timer for the nearest deadline."""
+        self._guard(self.flush, now)
+        try:
+            deadline = self.deadline()
+        except Exception as error:
+            self._report(error, now)
+            deadline = now + 1.0
+        if deadline < self._armed:
+            self._arm(deadline, now)
+
+    def _arm(self, deadline: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = deadline
+        self._timer = self.loop.call_later(max(deadline - now, EARLIEST_TIMER), self._expire)
+
+    def _expire(self) -> None:
+        """The armed deadline has come; it may have been moved later meanwhile, then it is only armed
+        again."""
+        self._timer = None
+        self._armed = math.inf
+        now = time.monotonic()
+        try:
+            due = self.deadline() <= now
+        except Exception as error:
+            self._report(error, now)
+            due = False
+        if due:
+            self._guard(self.tick, now)
+        self._finish(now)
+
+    # -- trouble
+
+    def _mute(self, fd: int) -> None:
+        self._muted.add(fd)
+        self._register(fd)
+        self.count["loop.muted"] += 1
+
+        def unmute() -> None:
+            self._muted.discard(fd)
+            if fd in self._readers or fd in self._writers:
+                with suppress(OSError):
+                    self._register(fd)
+
+        self.loop.call_later(MUTE_FOR, unmute)
+
+    def _report(self, error: Exception, now: float) -> None:
+        self.count["loop.errors"] += 1
+        frames = traceback.extract_tb(error.__traceback__)
+        where = frames[-1] if frames else None
+        place = f"{os.path.basename(where.filename)}:{where.lineno}" if where else "nowhere"
+        key = (type(error).__name__, where.filename if where else "", where.lineno or 0 if where else 0)
+        if now - self._reported.get(key, -math.inf) < REPORT_EVERY:
+            return
+        self._reported[key] = now
+        log.error("Internal error, please report it: %s at %s: %s", type(error).__name__, place, error)
+        log.debug("%s", "".join(traceback.format_exception(error)))
+
+    # -- running
+
+    def run(self, on_signal: Callable[[], None]) -> int:
+        """Run until `stop`. The first SIGINT, SIGTERM or SIGHUP calls `on_signal`; the second stops at
+        once, and a third is the kernel's to deal with. Returns the exit status: 0, or 128 + the number of a
+        second signal.
+        """
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in signals:
+            self.loop.add_signal_handler(number, self._on_signal, number, on_signal)
+        try:
+            self._finish(time.monotonic())
+            self.loop.run_forever()
+        finally:
+            for number in signals:
+                self.loop.remove_signal_handler(number)
+        return self._status
+
+    def _on_signal(self, number: signal.Signals, on_signal: Callable[[], None]) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            now = time.monotonic()
+            self._guard(lambda _now: on_signal(), now)
+            self._finish(now)
+            return
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self.loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        self.stop(128 + number)
+
+    def stop(self, status: int = 0) -> None:
+        self._status = status
+        self.loop.stop()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+        self.loop.close()
+
+
+def _new_loop(fast: bool) -> asyncio.AbstractEventLoop:
+    if fast:
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    return asyncio.new_event_loop()
+
+
+def _nothing(_now: float) -> None:
+    pass
+
+
+def _never() -> float:
+    return math.inf

@@ -1,0 +1,80 @@
+"""LineWriter: gets what a guest is owed onto its port, in time and no sooner. Sans-I/O but for the port.
+
+In: a port, a watcher, and `take(budget) -> bytes`, which gives up to about `budget` octets of what waits
+(it may exceed it by one frame; `b""` means that nothing waits). Out: writes. `flush` is for the end of
+every wake-up, `deadline` and `tick` are for the owner's timer. It does not know what the octets mean.
+"""
+
+import math
+from collections.abc import Callable
+
+from serialport.meter import LineMeter
+from serialport.port import Port, Watcher
+
+TURN_MOST = 262144
+"""Octets written in one turn, so that a very fast reader does not keep the others waiting."""
+
+
+class LineWriter:
+    def __init__(self, port: Port, watcher: Watcher, take: Callable[[int], bytes]) -> None:
+        self.meter = LineMeter()
+        self._port = port
+        self._watcher = watcher
+        self._take = take
+        self._rest: bytes = b""
+        self._watching = False
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` is next wanted; infinite when nothing waits, or the port will say that it is
+        writable."""
+        return self.meter.recheck
+
+    @property
+    def blocked(self) -> bool:
+        return self._watching
+
+    def flush(self, now: float) -> None:
+        """Write what may be written now. Cheap when the port is full: nothing is taken, nothing asked."""
+        if self._watching:
+            return
+        meter = self.meter
+        if now < meter.recheck < math.inf:
+            # Full when last looked at. What came since goes behind what is in flight, now as well as then.
+            return
+        sent = 0
+        while sent < TURN_MOST:
+            data = self._rest
+            if not data:
+                budget = meter.allowance(now, self._port.pending() if meter.metered else 0)
+                if budget <= 0:
+                    meter.waiting(now)
+                    return
+                data = self._take(budget)
+                if not data:
+                    meter.idle()
+                    return
+            taken = self._port.write(data)
+            meter.wrote(taken, now)
+            sent += taken
+            self._rest = data[taken:]
+            if self._rest:
+                meter.blocked(now)
+                self._watching = True
+                self._watcher.watch_write(self._port.write_fd, self._on_writable)
+                return
+        meter.waiting(now)
+
+    tick = flush
+
+    def _on_writable(self, now: float) -> None:
+        self._watching = False
+        self._watcher.unwatch_write(self._port.write_fd)
+        self.flush(now)
+
+    def close(self) -> None:
+        """Let go of the port's descriptor; before the port is closed."""
+        if self._watching:
+            self._watching = False
+            self._watcher.unwatch_write(self._port.write_fd)
+        self._rest = b""

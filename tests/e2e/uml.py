@@ -1,0 +1,116 @@
+"""User-mode-linux as a guest: a whole Linux kernel run as an ordinary process.
+
+In:  Debian's packages user-mode-linux and ppp; a tty of the host for its serial line.
+Out: a Guest whose root is the host's own file system, mounted read-only, with a tmpfs over whatever a
+     guest may want to write (/run, /tmp, /var, /root, /etc/ppp), so that the host's files stay as they are.
+It can run as another, unprivileged user: then it reads what that user may read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from e2e.guests import READY, Guest, GuestError
+
+KERNEL = "linux.uml"
+MODULES = Path("/usr/lib/uml/modules")
+# In the order in which they need each other.
+PPP_MODULES = ("slhc", "crc-ccitt", "ppp_generic", "ppp_async", "bsd_comp", "ppp_deflate")
+
+INIT = """#!/bin/sh
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TERM=dumb LC_ALL=C
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+dmesg -n 1
+mount -t tmpfs tmpfs /run
+mkdir -p /run/lock /run/etc-ppp /run/network
+cp -r /etc/ppp/. /run/etc-ppp/ 2>/dev/null
+: >/run/resolv.conf
+: >/run/etc-ppp/pap-secrets
+: >/run/etc-ppp/chap-secrets
+chmod 600 /run/etc-ppp/*-secrets
+mount --bind /run/etc-ppp /etc/ppp
+mount --bind /run/resolv.conf /etc/resolv.conf
+[ -z "{pppd}" ] || mount --bind "{pppd}" /usr/sbin/pppd
+for module in {modules}; do insmod "$module" 2>/dev/null; done
+for directory in /tmp /var /root; do mount -t tmpfs tmpfs $directory; done
+mkdir -p /var/log /var/tmp
+ln -s /run /var/run
+ln -s /run/lock /var/lock
+ip link set lo up
+cd /run
+stty -echo -onlcr
+echo {ready}
+cat | sh
+poweroff -f
+"""
+
+
+def readable_pppd(cache: Path) -> Path | None:
+    """A pppd that anybody may read: Debian's is mode 4750. None when there is no way to one.
+
+    The copy is made by root, or taken out of the Debian package, which any user may fetch.
+    """
+    pppd = Path("/usr/sbin/pppd")
+    copy = cache / "pppd"
+    if copy.exists():
+        return copy
+    cache.mkdir(parents=True, exist_ok=True)
+    if os.access(pppd, os.R_OK):
+        shutil.copyfile(pppd, copy)
+    else:
+        try:
+            subprocess.run(["apt-get", "download", "-q", "ppp"], cwd=cache, check=True, capture_output=True)
+            package = next(cache.glob("ppp_*.deb"))
+            subprocess.run(["dpkg-deb", "-x", package, cache / "x"], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError, StopIteration):
+            return None
+        found = next((cache / "x").rglob("pppd"), None)
+        if found is None:
+            return None
+        shutil.copyfile(found, copy)
+    copy.chmod(0o755)
+    return copy
+
+
+def module_files() -> list[str]:
+    """The paths of PPP_MODULES, without those that this kernel has built in."""
+    found = {path.name.removesuffix(".ko"): str(path) for path in sorted(MODULES.rglob("*.ko"))}
+    return [found[name] for name in PPP_MODULES if name in found]
+
+
+class UmlGuest(Guest):
+    """`uid` runs the guest as that user, without any capability (needs root to begin with)."""
+
+    def __init__(self, *, memory: str = "192M", uid: int | None = None) -> None:
+        super().__init__()
+        self.memory = memory
+        self.uid = uid
+
+    def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> UmlGuest:
+        pppd = ""
+        if self.uid is not None or not os.access("/usr/sbin/pppd", os.R_OK):
+            copy = readable_pppd(self.work / "pppd")
+            if copy is None:
+                raise GuestError("Debian's pppd cannot be read by this user, and 'apt-get download ppp' failed")
+            pppd = str(copy)
+        init = self.work / "init"
+        init.write_text(INIT.format(pppd=pppd, modules=" ".join(module_files()), ready=READY))
+        init.chmod(0o755)
+        self.work.chmod(0o755)
+        state = self.work / "state"
+        state.mkdir(mode=0o777)
+        state.chmod(0o777)
+        argv = [shutil.which(KERNEL) or KERNEL, f"mem={self.memory}", "rootfstype=hostfs", "rootflags=/", "ro",
+                f"init={init}", "con=null", "con0=fd:0,fd:1", "ssl=null", f"ssl0=tty:{tty}",
+                f"uml_dir={state}/", "umid=guest", "quiet"]
+        if self.uid is not None:
+            argv = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
+                    "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", *argv]
+        environment = {**os.environ, "HOME": str(state), "TMPDIR": str(state)}
+        self.spawn(argv, timeout, env=environment, cwd=str(state))
+        return self

@@ -1,0 +1,62 @@
+"""The arrows between the packages: who may import whom."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("pppgate", "serialport", "lcp", "ipcp", "nat")
+ALLOWED = {
+    "pppgate": {"serialport", "lcp", "ipcp", "nat"},
+    "serialport": set(),
+    "lcp": set(),
+    "ipcp": {"lcp"},
+    "nat": set(),
+}
+# Libraries that are not of the standard library: which package may use them, and only inside a function or a try.
+LIBRARIES = {"serialport": {"serial"}, "pppgate": {"uvloop"}, "lcp": {"fastcrc"}}
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_allowed_arrows(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    outside = imports(ast.parse(path.read_text())) - sys.stdlib_module_names - {package}
+    assert outside <= ALLOWED[package] | LIBRARIES.get(package, set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_are_imported_lazily(path: Path) -> None:
+    lazy = {name for names in LIBRARIES.values() for name in names}
+    top = ast.Module([node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    assert not imports(top) & lazy
+
+
+def test_only_host_creates_sockets_in_nat() -> None:
+    for path in (ROOT / "nat").glob("*.py"):
+        made = [
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("socket.socket", "socket.create_connection")
+        ]
+        assert not made or path.name == "host.py"
+
+
+@pytest.mark.parametrize("package", ("serialport", "lcp", "ipcp", "nat"))
+def test_below_the_loop_nobody_reads_a_clock_or_sleeps(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        names = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        assert not names & {"time.time", "time.monotonic", "time.sleep"}, path.name
