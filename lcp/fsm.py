@@ -131,21 +131,34 @@ class Automaton:
         self._owner = owner
         self._restarts = 0
         self._requested_at = -math.inf
+        self._acting = False
+        self._later: list[Event] = []
 
     def event(self, event: Event, now: float) -> bool:
-        """Let `event` happen; False, and nothing else, when it is illegal in this state."""
+        """Let `event` happen; False, and nothing else, when it is illegal in this state.
+
+        An event that an action causes (tlu may find that the link has to be closed) waits until the actions
+        are done and the next state is reached.
+        """
+        if self._acting:
+            self._later.append(event)
+            return True
         cell = TABLE[self.state].get(event)
         if cell is None:
             return False
         actions, following = cell
+        self._acting = True
         for action in actions:
             self._act(action, actions, now)
+        self._acting = False
         self.state = following
         if following not in TIMED:
             self.deadline = math.inf
         elif self.deadline == math.inf:
             # reached Closing, Stopping or Req-Sent without a request: one period, then on as TO+ or TO-
             self.deadline = now + self.timing.restart
+        while self._later:
+            self.event(self._later.pop(0), now)
         return True
 
     def _act(self, action: str, actions: tuple[str, ...], now: float) -> None:

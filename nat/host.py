@@ -172,6 +172,7 @@ class Host:
                 raise
             try:
                 if kind == "ping":
+                    sock.bind(("0.0.0.0", 0))  # the kernel chooses the identifier: getsockname()[1]
                     sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
                     sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
                 else:

@@ -59,14 +59,14 @@ class Line:
         """Queue one packet for the guest.  False: dropped and counted, because the queue is full or nobody is there."""
         size = len(packet)
         queue = self._queues.get(key)
-        if queue is None:
-            if not self.up:
-                self.count["line.down"] += 1
-                return False
-            queue = self._queues[key] = _Queue(key)
-        if self.queued > TOTAL_LIMIT or queue.size > FLOW_LIMIT:
+        if not self.up:
+            self.count["line.down"] += 1
+            return False
+        if self.queued > TOTAL_LIMIT or (queue is not None and queue.size > FLOW_LIMIT):
             self.count["line.queue_full"] += 1
             return False
+        if queue is None:
+            queue = self._queues[key] = _Queue(key)
         queue.packets.append(packet)
         queue.size += size
         self.queued += size
@@ -74,6 +74,8 @@ class Line:
             queue.listed = True
             queue.deficit = self.mtu
             self._new.append(queue)
+            self.kick()
+        elif self.queued == size:  # the last `take` ended with this queue empty, before it was taken off the list
             self.kick()
         return True
 
@@ -100,8 +102,12 @@ class Line:
         """Let each waiting flow try again, the longest waiting first; the owner calls it after `take`."""
         if not self._waiting or self.queued >= TOTAL_LIMIT // 2:
             return
-        waiting, self._waiting = self._waiting, {}
-        for flow in waiting:
+        waiting = self._waiting
+        for _ in range(len(waiting)):  # one that waits again goes behind the others; one may end another
+            if not waiting:
+                break
+            flow = next(iter(waiting))
+            del waiting[flow]
             flow.resume(now)
 
     def take(self, budget: int) -> list[bytes]:

@@ -9,13 +9,13 @@ import math
 from typing import TYPE_CHECKING
 
 from nat.context import Context
+from nat.echo import EchoFlows
 from nat.fragment import Reassembler, deliver
 from nat.icmp import (
     FRAGMENTATION_NEEDED,
     TIME_EXCEEDED,
     TTL_EXCEEDED,
     UNREACHABLE,
-    EchoFlows,
     ErrorSender,
     echo_reply,
 )

@@ -6,8 +6,10 @@ owner whose deadline has come.  It knows nothing of what the owners are.
 """
 
 import math
-from heapq import heappop, heappush, heapreplace
-from typing import Protocol
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final, Protocol
+
+_SLACK: Final = 64  # stale entries that are not worth a look
 
 
 class Owner(Protocol):
@@ -25,11 +27,20 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Owner]] = []
         self._serial = 0
+        self._owners = 0  # with an entry that is not stale
+
+    def __len__(self) -> int:
+        """Entries in the heap, the stale ones included: at most twice the owners and _SLACK, and one."""
+        return len(self._heap)
 
     def arm(self, owner: Owner, when: float) -> None:
         """From now on `owner` wants its tick at `when` (math.inf: no tick)."""
         owner.deadline = when
         if when < owner.queued:
+            if owner.queued == math.inf:
+                self._owners += 1
+            if len(self._heap) > 2 * self._owners + _SLACK:
+                self._compact()
             owner.queued = when
             self._serial += 1
             heappush(self._heap, (when, self._serial, owner))
@@ -44,6 +55,7 @@ class Deadlines:
             elif owner.deadline == math.inf:
                 heappop(heap)
                 owner.queued = math.inf
+                self._owners -= 1
             elif owner.deadline > when:
                 owner.queued = owner.deadline
                 heapreplace(heap, (owner.deadline, serial, owner))
@@ -56,4 +68,12 @@ class Deadlines:
         while self.next() <= now:
             _, _, owner = heappop(self._heap)
             owner.queued = owner.deadline = math.inf
+            self._owners -= 1
             owner.tick(now)
+
+    def _compact(self) -> None:
+        """Forget the stale entries.  An owner with both a long and a short deadline leaves one behind each time
+        the short one comes, and the long one may be hours away."""
+        current = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].queued}
+        self._heap[:] = current.values()
+        heapify(self._heap)

@@ -6,10 +6,9 @@ guest's segments and the host's socket.  The host's kernel does the same toward 
 share nothing but the octets and their ends.
 
   guest -> host   A segment in order is appended to `delivery`; one in the window but ahead of a gap waits in
-                  `ahead`.  When the wake-up ends, `flush` hands all of it to the socket in one gathering write and sends at most one ACK.  What the socket does not take stays, and closes the window.
-  host -> guest   Octets are read from the socket only when they can go out at once: the guest's window, the
-                  congestion window and the line's queue all have room.  So nothing unsent is ever held here, and
-                  `unacked` holds just what is between snd_una and snd_nxt.
+                  `ahead`.  When the wake-up ends, `flush` hands all of `delivery` to the socket in one gathering
+                  write and sends at most one ACK.  What the socket does not take stays, and closes the window.
+  host -> guest   Is the sending half, nat.tcp_sender.
   ends            A FIN of the guest becomes shutdown(SHUT_WR) after its last octet; end of file on the socket
                   becomes a FIN.  Either direction lives on without the other (RFC 9293 section 3.6).
   errors          A failed socket is a RST to the guest, a RST of the guest is a reset of the socket.
@@ -23,17 +22,13 @@ It never waits, resolves, selects or reads a clock: the table (nat.tcp_flows) ow
 
 import math
 import socket
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from nat.delivery import Delivery
-from nat.ordering import OutOfOrder
 from nat.packet import dotted
-from nat.recovery import RTO_MAX, Recovery
+from nat.recovery import Recovery
 from nat.segment import (
     ACK,
     FIN,
-    PSH,
     RST,
     SEGMENT,
     SEQUENCE_MASK,
@@ -42,98 +37,53 @@ from nat.segment import (
     SynOptions,
     parse_sack_blocks,
     parse_syn_options,
-    sack_option,
     syn_options,
+)
+from nat.tcp_sender import (
+    CLOSED,
+    ESTABLISHED,
+    RCV_CAPACITY,
+    SND_CAPACITY,
+    SYN_RCVD,
+    SYN_SENT,
+    State,
+    TcpSender,
+    Timer,
 )
 
 if TYPE_CHECKING:
     from nat.tcp_flows import TcpFlows
 
-RCV_CAPACITY = 128 * 1024
-SND_CAPACITY = 128 * 1024
 RCV_SCALE = 2  # RFC 7323: RCV_CAPACITY must fit into 16 bits shifted by this
-READ_SIZE = 64 * 1024
-
 DELAYED_ACK = 0.04  # seconds; RFC 9293 section 3.8.6.3 allows 0.5
 QUICK_ACKS = 16  # segments acknowledged one by one, so that a guest's slow start is not held up
-SYN_RETRIES = 7  # 1+2+4+...: a little over 3 minutes (RFC 9293 section 3.8.3, MUST-23)
-DATA_RETRIES = 15  # about 12 minutes (SHLD-11 asks for 100 s at the least)
 TIME_WAIT = 60.0
-TAIL_PROBE_DELAY = 0.2  # what a guest may delay the ACK of a lone segment by
-
-class State(Enum):
-    """Where the handshake stands.  In ESTABLISHED the two ends' FINs are the flow's own fin_* attributes."""
-
-    SYN_SENT = "calling the guest"
-    SYN_RCVD = "SYN+ACK sent"
-    ESTABLISHED = "established"
-    TIME_WAIT = "time-wait"
-    CLOSED = "closed"
+CHALLENGE_INTERVAL = 0.5  # seconds (RFC 5961 section 7)
 
 
-class Timer(Enum):
-    """What the flow's timer does when it fires; a flow has only one of them at a time."""
-
-    IDLE = "end the idle flow"
-    RETRANSMIT = "retransmit"
-    TAIL = "probe for a lost tail"
-    PERSIST = "probe a closed window"
-    EXPIRE = "leave TIME-WAIT"
-
-
-SYN_SENT, SYN_RCVD, ESTABLISHED, CLOSED = State.SYN_SENT, State.SYN_RCVD, State.ESTABLISHED, State.CLOSED
-
-
-class TcpFlow:
+class TcpFlow(TcpSender):
     """See the theory of operation above.  `local` is the outside's address as the guest knows it."""
 
     __slots__ = (
-        "table", "context", "line", "key", "sock", "guest", "guest_port", "local", "local_port", "writer", "state",
-        "rcv_nxt", "rcv_acked", "rcv_edge", "rcv_scale", "rcv_mss", "fin_at", "fin_received", "delivery", "ahead",
-        "ack_now", "quick_acks",
-        "snd_una", "snd_nxt", "snd_wnd", "snd_max_wnd", "snd_scale", "sack", "guest_mss", "unacked", "fin_sent",
-        "closes_first", "recovery", "timed_end", "timed_at", "retries", "pull", "watching",
-        "timer", "timer_at", "ack_at", "challenge_after", "last_activity", "dirty", "deadline", "queued",
+        "table", "guest", "guest_port", "local", "local_port",
+        "rcv_mss", "fin_at", "quick_acks", "challenge_after", "dirty",
     )  # fmt: skip
 
     def __init__(
         self, table: "TcpFlows", key: bytes, sock: socket.socket, local: bytes, local_port: int, guest_port: int
     ) -> None:
-        self.table, self.context, self.line = table, table.context, table.line
-        self.key = key
-        self.sock: socket.socket | None = sock
+        guest = table.line.address
+        super().__init__(
+            table.context, table.line, key, sock, SegmentWriter(local, local_port, guest, guest_port)
+        )
+        self.table = table
         self.local, self.local_port = local, local_port
-        self.guest, self.guest_port = self.line.address, guest_port
-        self.writer = SegmentWriter(local, local_port, self.guest, guest_port)
-        self.state = SYN_SENT
-        self.deadline = self.queued = math.inf
-        self.timer, self.timer_at, self.ack_at = Timer.IDLE, math.inf, math.inf
-        self.challenge_after = -math.inf
-        self.last_activity = 0.0
+        self.guest, self.guest_port = guest, guest_port
         self.dirty = False
-        # Toward the host.
-        self.rcv_nxt = self.rcv_acked = self.rcv_edge = 0  # rcv_edge: the window's right edge as announced
-        self.rcv_scale = 0
+        self.challenge_after = -math.inf
         self.rcv_mss = 536
         self.fin_at = -1  # where a FIN that came ahead of a gap stands
-        self.fin_received = False
-        self.delivery = Delivery()
-        self.ahead = OutOfOrder(RCV_CAPACITY)
-        self.ack_now = False
         self.quick_acks = QUICK_ACKS
-        # Toward the guest.
-        self.snd_una = self.snd_nxt = self.context.random.getrandbits(32)
-        self.snd_wnd = self.snd_max_wnd = 0
-        self.snd_scale = 0
-        self.sack = False
-        self.guest_mss = 536
-        self.unacked = bytearray()
-        self.fin_sent = False  # the host's end of file was read, and our FIN is out
-        self.closes_first = False  # our FIN went out before the guest's came: TIME-WAIT is ours
-        self.recovery = Recovery(536, SND_CAPACITY)
-        self.timed_end, self.timed_at = -1, 0.0
-        self.retries = 0
-        self.pull = self.watching = False
 
     # The handshake
 
@@ -142,12 +92,12 @@ class TcpFlow:
         self._take_syn(sequence, window, options)
         self.state = SYN_RCVD
         self.last_activity = now
-        self._send_syn(now)
+        self.send_syn(now)
 
     def call(self, now: float) -> None:
         """Open toward the guest on behalf of a socket that the host has accepted."""
         self.last_activity = now
-        self._send_syn(now)
+        self.send_syn(now)
 
     def _take_syn(self, sequence: int, window: int, options: SynOptions) -> None:
         self.rcv_nxt = self.rcv_acked = self.rcv_edge = sequence + 1
@@ -156,9 +106,9 @@ class TcpFlow:
         self.sack = options.sack_permitted
         self.guest_mss = options.mss
         self.snd_wnd = self.snd_max_wnd = window  # the window of a SYN is never scaled
-        self.recovery = Recovery(self._mss(), SND_CAPACITY)
+        self.recovery = Recovery(self.mss(), SND_CAPACITY)
 
-    def _send_syn(self, now: float) -> None:
+    def send_syn(self, now: float) -> None:
         calling = self.state is SYN_SENT
         mss = self.line.mtu - 40
         scale = RCV_SCALE if calling or self.rcv_scale else None
@@ -167,12 +117,12 @@ class TcpFlow:
             self.timed_end, self.timed_at = self.snd_nxt, now
         else:
             self.timed_end = -1  # Karn: what was sent twice measures nothing
-        self._send_control(
+        self.send_control(
             SYN if calling else SYN | ACK,
             self.snd_una,
             options=syn_options(mss, scale, calling or self.sack),
         )
-        self._set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
+        self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
 
     def _establish(self, now: float) -> None:
         self.state = ESTABLISHED
@@ -182,9 +132,9 @@ class TcpFlow:
             self.timed_end = -1
         self.retries = 0
         self.recovery.restore()
-        self._set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
+        self.set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
         self.pull = True
-        self._mark()
+        self.mark()
 
     # From the guest
 
@@ -205,7 +155,7 @@ class TcpFlow:
                     not size
                     or acknowledgement != self.snd_una & SEQUENCE_MASK
                     or window << self.snd_scale != self.snd_wnd
-                ) and not self._acknowledged(acknowledgement, window, size, now):
+                ) and not self.acknowledged(acknowledgement, window, size, now):
                     return
                 if size:
                     self._accept(packet[40:])
@@ -241,13 +191,13 @@ class TcpFlow:
                 self.context.count["tcp.reset_by_guest"] += 1
                 self.abort(now)
             else:
-                self._challenge(now)  # RFC 5961 section 3.2
+                self.challenge(now)  # RFC 5961 section 3.2
             return
         if flags & SYN:
             if self.state is SYN_RCVD and sequence == self.rcv_nxt - 1:
-                self._send_syn(now)
+                self.send_syn(now)
             else:
-                self._challenge(now)  # RFC 5961 section 4.2
+                self.challenge(now)  # RFC 5961 section 4.2
             return
         if not flags & ACK:
             self.context.count["tcp.no_ack"] += 1
@@ -256,19 +206,19 @@ class TcpFlow:
             if acknowledgement != self.snd_nxt & SEQUENCE_MASK:
                 self._refuse(acknowledgement)
                 return
-            self._agree_window(window)
+            self.agree_window(window)
             self._establish(now)
         elif header > 40 and self.sack:
-            self._take_sack(parse_sack_blocks(packet[40:header]), now)
-        if not self._acknowledged(acknowledgement, window, len(payload) + bool(flags & FIN), now):
+            self.take_sack(parse_sack_blocks(packet[40:header]), now)
+        if not self.acknowledged(acknowledgement, window, len(payload) + bool(flags & FIN), now):
             return
         if self.state is ESTABLISHED and not self.fin_received:
             self._receive_text(sequence, payload, bool(flags & FIN), edge)
         elif length:
             self.ack_now = True  # the FIN again: our ACK of it was lost
             if self.state is State.TIME_WAIT:
-                self._set_timer(Timer.EXPIRE, now + TIME_WAIT)
-        self._mark()
+                self.set_timer(Timer.EXPIRE, now + TIME_WAIT)
+        self.mark()
 
     def _acceptable(self, sequence: int, length: int, edge: int) -> bool:
         """RFC 9293 section 3.4; a segment at rcv_nxt passes even into a closed window, for its ACK and RST."""
@@ -282,15 +232,15 @@ class TcpFlow:
         if flags & RST:
             self.context.count["tcp.stray_reset"] += 1
         elif flags & SYN and self.state is SYN_RCVD and sequence == self.rcv_nxt - 1:
-            self._send_syn(now)  # the guest's SYN again: our answer was lost
+            self.send_syn(now)  # the guest's SYN again: our answer was lost
         elif size or flags & FIN:
             self.context.count["tcp.duplicate_data" if sequence < self.rcv_nxt else "tcp.past_window"] += 1
             self.ack_now = True
-            self._mark()
+            self.mark()
             if self.state is State.TIME_WAIT:
-                self._set_timer(Timer.EXPIRE, now + TIME_WAIT)
+                self.set_timer(Timer.EXPIRE, now + TIME_WAIT)
         else:
-            self._challenge(now)  # keep-alives, ACKs from an earlier life
+            self.challenge(now)  # keep-alives, ACKs from an earlier life
 
     def _receive_in_syn_sent(
         self, packet: bytes, sequence: int, acknowledgement: int, flags: int, window: int, header: int, now: float
@@ -314,15 +264,15 @@ class TcpFlow:
             self.ack_now = True
         else:  # both called at the same time (RFC 9293 section 3.5, figure 7)
             self.state = SYN_RCVD
-            self._send_syn(now)
+            self.send_syn(now)
 
-    def _challenge(self, now: float) -> None:
-        """An ACK that tells the guest where we are, at most two a second (RFC 5961 section 7)."""
+    def challenge(self, now: float) -> None:
+        """An ACK that tells the guest where we are, at a bounded rate."""
         if now < self.challenge_after:
             return
-        self.challenge_after = now + 0.5
+        self.challenge_after = now + CHALLENGE_INTERVAL
         self.ack_now = True
-        self._mark()
+        self.mark()
 
     def _refuse(self, acknowledgement: int) -> None:
         """A RST for an ACK of something never sent (RFC 9293 section 3.10.7.4, SYN-RECEIVED)."""
@@ -374,119 +324,7 @@ class TcpFlow:
         self.fin_received = True
         self.ack_now = True
 
-    # Acknowledgements of what went to the guest
-
-    def _agree_window(self, window: int) -> None:
-        self.snd_wnd = window << self.snd_scale
-        self.snd_max_wnd = max(self.snd_max_wnd, self.snd_wnd)
-
-    def _acknowledged(self, acknowledgement: int, window: int, size: int, now: float) -> bool:
-        """The ACK field and window of an acceptable segment.  False: the segment goes no further."""
-        count = (acknowledgement - self.snd_una) & SEQUENCE_MASK
-        if count >> 31:
-            return True  # an old one; its data still counts
-        flight = self.snd_nxt - self.snd_una
-        if count > flight:
-            self.context.count["tcp.ack_of_unsent"] += 1
-            self._challenge(now)
-            return False
-        wide = window << self.snd_scale
-        if not count:
-            if flight and not size and wide == self.snd_wnd and not self.recovery.sacked:
-                self._duplicate(now)
-            if not wide:
-                self.retries = 0  # the guest is alive and says no: this must not end the connection (MUST-37)
-        if wide != self.snd_wnd:
-            self.snd_wnd = wide
-            if wide > self.snd_max_wnd:
-                self.snd_max_wnd = wide
-            if self.timer is Timer.PERSIST and wide:
-                self.recovery.restore()
-                self._set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
-        if count:
-            self._advance(count, flight, now)
-        if self.state is not CLOSED:
-            self.pull = True
-            return True
-        return False
-
-    def _advance(self, count: int, flight: int, now: float) -> None:
-        """`count` octets (perhaps our FIN among them) have arrived."""
-        self.snd_una += count
-        del self.unacked[:count]
-        recovery = self.recovery
-        if 0 <= self.timed_end <= self.snd_una:
-            recovery.sample(now - self.timed_at)
-            self.timed_end = -1
-        elif self.retries:
-            recovery.restore()
-        self.retries = 0
-        recovery.acknowledged(count, self.snd_una, flight)
-        if recovery.recover >= 0:
-            self._resend(now)
-        if self.snd_una == self.snd_nxt:
-            if self.fin_sent and self._finish(now):
-                return
-            self._set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
-        else:
-            self._time_out_later(now)
-
-    def _duplicate(self, now: float) -> None:
-        if self.recovery.duplicate(self.snd_una, self.snd_nxt):
-            self.context.count["tcp.fast_retransmit"] += 1
-        self._resend(now)
-
-    def _take_sack(self, blocks: list[tuple[int, int]], now: float) -> None:
-        news = False
-        for left, right in blocks:
-            start = self.snd_una + ((left - self.snd_una) & SEQUENCE_MASK)
-            end = self.snd_una + ((right - self.snd_una) & SEQUENCE_MASK)
-            if self.snd_una < start < end <= self.snd_nxt:
-                news |= self.recovery.selectively_acknowledged(start, end)
-        if news:
-            self._duplicate(now)
-
-    def _resend(self, now: float) -> None:
-        """Send again what is known to be lost, as far as the congestion window allows."""
-        sent = False
-        while lost := self.recovery.next_lost(self.snd_una, self.snd_nxt):
-            start, end = lost
-            self.recovery.resend_from = end
-            self._send_again(start, end)
-            sent = True
-        if sent:
-            self._set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
-
-    def _send_again(self, start: int, end: int) -> None:
-        self.context.count["tcp.retransmitted"] += 1
-        self.timed_end = -1  # Karn: what was sent twice measures nothing
-        offset = start - self.snd_una
-        payload = bytes(self.unacked[offset : offset + end - start])
-        flags = ACK | PSH
-        if self.fin_sent and start + len(payload) == self.snd_nxt - 1 and end >= self.snd_nxt:
-            flags |= FIN
-        self._send_segments(start, (payload,), flags)
-
-    def _finish(self, now: float) -> bool:
-        """Our FIN is acknowledged.  True: the flow has ended or only waits for its name to be free again."""
-        if not self.fin_received:
-            return False
-        if self.delivery.size:
-            return False  # the last octets wait for the host; flush comes back here
-        if self.closes_first:
-            self._release_socket()
-            self.state = State.TIME_WAIT
-            self._set_timer(Timer.EXPIRE, now + TIME_WAIT)
-        else:
-            self.free(now)
-        return True
-
     # The end of a wake-up
-
-    def _mark(self) -> None:
-        if not self.dirty:
-            self.dirty = True
-            self.table.dirty.append(self)
 
     def flush(self, now: float) -> None:
         """Hand over what came in, read what may go out, and acknowledge: once a wake-up."""
@@ -505,7 +343,7 @@ class TcpFlow:
         if self.ack_now or owed >= 2 * self.rcv_mss or (owed and self.quick_acks) or self._window_opened():
             if owed and self.quick_acks:
                 self.quick_acks -= 1
-            self._send_ack()
+            self.send_ack()
         elif owed and self.ack_at == math.inf:
             self.ack_at = now + DELAYED_ACK
             self._arm()
@@ -523,7 +361,7 @@ class TcpFlow:
         try:
             delivery.push(sock)
         except OSError:
-            self._host_failed(now)
+            self.host_failed(now)
             return
         if delivery.blocked and not was_blocked:
             self.context.host.watch_write(sock.fileno(), self.on_writable)
@@ -533,7 +371,7 @@ class TcpFlow:
     def on_writable(self, now: float) -> None:
         """The host's socket takes octets again."""
         self._push(now)
-        self._mark()
+        self.mark()
 
     def _finish_host(self, now: float) -> None:
         """All that the guest had to say has been handed over: say so to the host."""
@@ -541,249 +379,40 @@ class TcpFlow:
             if self.sock is not None:
                 self.delivery.finish(self.sock)
         except OSError:
-            self._host_failed(now)
+            self.host_failed(now)
             return
         if self.fin_sent and self.snd_una == self.snd_nxt:
-            self._send_ack()  # of the guest's FIN
-            self._finish(now)
+            self.send_ack()  # of the guest's FIN
+            self.finish(now)
 
-    # Toward the guest
-
-    def _mss(self) -> int:
-        return min(self.guest_mss, self.line.mtu - 40)
-
-    def resume(self, now: float) -> None:
-        """There may be room now: read from the host what can go out at once.  Also the socket's own callback."""
-        self.pull = False
-        if self.fin_sent or self.sock is None or self.state is not ESTABLISHED:
-            return
-        recovery = self.recovery
-        recovery.mss = mss = self._mss()
-        line = self.line
-        flight = self.snd_nxt - self.snd_una
-        window = min(self.snd_wnd, recovery.cwnd, SND_CAPACITY) - flight
-        room = line.room(self)
-        if min(window, room) < mss:
-            if room < mss and room <= window:
-                self._pause()
-                line.wait(self)
-                return
-            # Silly window avoidance (RFC 9293 section 3.8.6.2.1): less than a segment goes out only if it is
-            # half of the largest window this guest has ever offered and nothing is in flight.
-            if flight or window * 2 < self.snd_max_wnd or window <= 0:
-                self._pause()
-                if not flight and self.timer is not Timer.PERSIST:
-                    self._set_timer(Timer.PERSIST, now + recovery.rto)
-                return
-        room = min(room, window, READ_SIZE)
-        if room > mss:
-            room -= room % mss
-        if not self._read(room, now):
-            self._watch()
-        elif window - room < mss:
-            self._pause()  # an ACK of the guest brings us back
-        else:
-            self._watch()
-
-    def _read(self, room: int, now: float) -> bool:
-        """Move at most `room` octets from the host to the guest.  False: the socket has no more for now."""
-        if self.sock is None or self.fin_sent:
-            return False
-        try:
-            data = self.sock.recv(room)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._host_failed(now)
-            return False
-        if not data:
-            self._end_of_file(now)
-            return False
-        self._transmit(data, now)
-        return len(data) == room
-
-    def on_readable(self, now: float) -> None:
-        """The host's socket has octets, or its end."""
-        self.last_activity = now
-        self.resume(now)
-        self._mark()
-
-    def _watch(self) -> None:
-        if not self.watching and self.sock is not None and not self.fin_sent:
-            self.watching = True
-            self.context.host.watch_read(self.sock.fileno(), self.on_readable)
-
-    def _pause(self) -> None:
-        if self.watching and self.sock is not None:
-            self.watching = False
-            self.context.host.unwatch_read(self.sock.fileno())
-
-    def _transmit(self, data: bytes, now: float) -> None:
-        """New octets, sent at once."""
-        mss = self.recovery.mss
-        start = self.snd_nxt
-        size = len(data)
-        if size <= mss:
-            self._send_segments(start, (data,), ACK | PSH)
-        else:
-            self._send_segments(start, [data[at : at + mss] for at in range(0, size, mss)], ACK | PSH)
-        self.unacked += data
-        self.snd_nxt = start + size
-        if self.timed_end < 0:
-            self.timed_end, self.timed_at = self.snd_nxt, now
-        if self.timer is not Timer.RETRANSMIT:
-            self._time_out_later(now)
-
-    def _end_of_file(self, now: float) -> None:
-        self.fin_sent = True
-        self.closes_first = not self.fin_received
-        self._pause()
-        self._send_control(FIN | ACK, self.snd_nxt)
-        self.snd_nxt += 1
-        self._time_out_later(now)
-
-    def _send_segments(self, sequence: int, payloads: list[bytes] | tuple[bytes, ...], flags: int) -> None:
-        send = self.line.send
-        for packet in self.writer.data(sequence, self.rcv_nxt, flags, self._window(), payloads):
-            send(packet, self)
-        self._acked()
-
-    def _send_control(self, flags: int, sequence: int, options: bytes = b"") -> None:
-        """SYN, FIN, RST and ACK; the window of a SYN is not scaled (RFC 7323 section 2.2)."""
-        window = self._window()
-        if flags & SYN:
-            window = min(RCV_CAPACITY, 0xFFFF)
-            self.rcv_edge = self.rcv_nxt + window
-        packet = self.writer.control(sequence, self.rcv_nxt if flags & ACK else 0, flags, window, options)
-        # A key of its own: an ACK or a SYN does not wait behind the data of its flow, which is in order anyway
-        # by sequence number; FIN and RST stay behind the data.
-        self.line.send(packet, self if flags & (FIN | RST) else self.key)
-        self._acked()
-
-    def _send_ack(self) -> None:
-        self._send_control(ACK, self.snd_nxt, sack_option(self.ahead.blocks()) if self.ahead and self.sack else b"")
-
-    def _window(self) -> int:
-        """The window field; never takes back what was announced (RFC 9293 section 3.8.6, SHLD-14)."""
-        room = max(RCV_CAPACITY - self.delivery.size, self.rcv_edge - self.rcv_nxt)
-        field: int = min(room >> self.rcv_scale, 0xFFFF)
-        self.rcv_edge = self.rcv_nxt + (field << self.rcv_scale)
-        return field
-
-    def _acked(self) -> None:
-        self.rcv_acked = self.rcv_nxt
-        self.ack_now = False
-        self.ack_at = math.inf
-
-    # Time
-
-    def _set_timer(self, timer: Timer, when: float) -> None:
-        self.timer, self.timer_at = timer, when
-        self.context.deadlines.arm(self, min(when, self.ack_at))
-
-    def _arm(self) -> None:
-        self.context.deadlines.arm(self, min(self.timer_at, self.ack_at))
-
-    def _time_out_later(self, now: float) -> None:
-        """Something is in flight: probe for a lost tail first (after RFC 8985 section 7), then time out."""
-        recovery = self.recovery
-        if recovery.srtt and recovery.recover < 0:
-            wait = 2 * recovery.srtt + 0.01
-            if self.snd_nxt - self.snd_una <= recovery.mss:
-                wait += TAIL_PROBE_DELAY
-            if wait < recovery.rto:
-                self._set_timer(Timer.TAIL, now + wait)
-                return
-        self._set_timer(Timer.RETRANSMIT, now + recovery.rto)
-
-    def tick(self, now: float) -> None:
-        """The deadline has come; the wake-up that brought it ends with `flush` if something is to be sent."""
-        if self.ack_at <= now:
-            self.ack_at = math.inf
-            self.ack_now = True
-            self._mark()
-        if self.timer_at <= now:
-            self.timer_at = math.inf
-            self._fire(now)
-        if self.state is not CLOSED:
-            self._arm()
-
-    def _fire(self, now: float) -> None:
-        timer = self.timer
-        if timer is Timer.EXPIRE:
-            self.free(now)
-        elif timer is Timer.IDLE:
-            limit = self.context.limits.tcp_idle
-            if now - self.last_activity >= limit:
-                self.context.count["tcp.idle"] += 1
-                self.reset(now)
-            else:
-                self._set_timer(Timer.IDLE, self.last_activity + limit)
-        elif timer is Timer.PERSIST:
-            self._probe_window(now)
-        elif timer is Timer.TAIL:
-            if not self.line.waiting(self):
-                start = max(self.snd_una, self.snd_nxt - self.recovery.mss)
-                self._send_again(start, self.snd_nxt)
-            self._set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
-        else:
-            self._retransmit(now)
-
-    def _retransmit(self, now: float) -> None:
-        if self.line.waiting(self):
-            # A slow line has not even taken it yet: nothing is lost.
-            self._set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
-            return
-        self.retries += 1
-        if self.retries > (DATA_RETRIES if self.state is ESTABLISHED else SYN_RETRIES):
-            self.context.count["tcp.timed_out"] += 1
-            self.reset(now)
-            return
-        self.recovery.timed_out(self.snd_una, self.snd_nxt)
-        if self.state is ESTABLISHED:
-            self._resend(now)
-        else:
-            self._send_syn(now)
-
-    def _probe_window(self, now: float) -> None:
-        """RFC 9293 section 3.8.6.1: an ACK of an octet long gone makes the guest say its window (MUST-36)."""
-        if now - self.last_activity >= self.context.limits.tcp_idle:
-            self.context.count["tcp.idle"] += 1
-            self.reset(now)
-            return
-        room = min(self.snd_wnd, self.line.room(self), self.recovery.mss)
-        if room:
-            self._read(room, now)  # the override of silly window avoidance: a small window is better than none
-        if self.snd_nxt == self.snd_una:
-            self._send_control(ACK, self.snd_una - 1)
-            self.recovery.rto = min(self.recovery.rto * 2, RTO_MAX)
-            self._set_timer(Timer.PERSIST, now + self.recovery.rto)
-
-    def probe(self, now: float) -> None:
-        """The guest's link came back: find out whether this guest still knows the connection.
-
-        One that was rebooted answers with RST; one whose line was only interrupted answers with ACK.
-        """
-        if self.state is ESTABLISHED:
-            self.retries = 0
-            self.recovery.restore()
-            if self.snd_una == self.snd_nxt:
-                self._send_control(ACK, self.snd_una - 1)
-            else:
-                self._send_again(self.snd_una, min(self.snd_nxt, self.snd_una + self.recovery.mss))
-                self._set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
-            self.pull = True
-            self._mark()
+    def mark(self) -> None:
+        if not self.dirty:
+            self.dirty = True
+            self.table.dirty.append(self)
 
     # Ends
 
-    def _host_failed(self, now: float) -> None:
+    def finish(self, now: float) -> bool:
+        """Our FIN is acknowledged.  True: the flow has ended or only waits for its name to be free again."""
+        if not self.fin_received:
+            return False
+        if self.delivery.size:
+            return False  # the last octets wait for the host; flush comes back here
+        if self.closes_first:
+            self.release_socket()
+            self.state = State.TIME_WAIT
+            self.set_timer(Timer.EXPIRE, now + TIME_WAIT)
+        else:
+            self.free(now)
+        return True
+
+    def host_failed(self, now: float) -> None:
         self.context.count["tcp.host_failed"] += 1
         self.reset(now)
 
     def reset(self, now: float) -> None:
         """Tell the guest that the connection is gone, and let go of everything."""
-        self._send_control(RST | ACK, self.snd_nxt)
+        self.send_control(RST | ACK, self.snd_nxt)
         self.abort(now)
 
     def abort(self, now: float) -> None:
@@ -792,7 +421,7 @@ class TcpFlow:
             self.context.host.reset_on_close(self.sock)
         self.free(now)
 
-    def _release_socket(self) -> None:
+    def release_socket(self) -> None:
         sock, self.sock = self.sock, None
         if sock is not None:
             host = self.context.host
@@ -806,7 +435,7 @@ class TcpFlow:
         if self.state is CLOSED:
             return
         self.state = CLOSED
-        self._release_socket()
+        self.release_socket()
         self.unacked.clear()
         self.context.deadlines.arm(self, math.inf)
         self.line.forget(self)

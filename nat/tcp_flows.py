@@ -19,7 +19,8 @@ from nat.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE, ErrorSe
 from nat.line import Line
 from nat.packet import TCP, sum16
 from nat.segment import ACK, FIN, RST, SEGMENT, SEQUENCE_MASK, SYN, build_reset, parse_syn_options
-from nat.tcp import State, TcpFlow
+from nat.tcp import TcpFlow
+from nat.tcp_sender import State
 
 # The guest is not told of these: it repeats its SYN, and the host may have recovered by then.
 _HOST_IS_SHORT = EXHAUSTED | {errno.EAGAIN, errno.EADDRNOTAVAIL}

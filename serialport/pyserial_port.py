@@ -44,7 +44,41 @@ class PyserialLink(Redialer):
         self._halt()
 
     def _dial(self) -> None:
-        serial = self._open()
+        self._use(self._open())
+
+    def _try(self, _now: float) -> None:
+        """Redial, in a thread: opening a network port may take seconds, and other guests are not to wait
+        for it."""
+        self._timer = None
+        if self._stopped or self._port is not None:
+            return
+        ours, theirs = socket.socketpair()
+        self._result: Any = None
+
+        def dial() -> None:
+            try:
+                self._result = self._open()
+            except Exception as error:
+                self._result = error
+            theirs.close()  # which wakes the loop
+
+        def on_result(_now: float) -> None:
+            self._watcher.unwatch_read(ours.fileno())
+            ours.close()
+            self._dialled(self._result)
+
+        self._watcher.watch_read(ours.fileno(), on_result)
+        threading.Thread(target=dial, name="pyserial-dial", daemon=True).start()
+
+    def _dialled(self, result: Any) -> None:
+        if isinstance(result, Exception):
+            self._failed(str(result))
+        elif self._stopped:
+            result.close()
+        else:
+            self._use(result)
+
+    def _use(self, serial: Any) -> None:
         ours, theirs = socket.socketpair()
         self._pump = Pump(serial, theirs)
         self._connected(SocketPort(self.path, ours, self._on_closed))

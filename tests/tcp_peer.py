@@ -43,12 +43,13 @@ class StreamSocket:
         if self.failure:
             raise OSError(self.failure, "failed")
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         self._check()
         assert size > 0
         if self.arriving:
             data = bytes(self.arriving[:size])
-            del self.arriving[:size]
+            if not flags & socket.MSG_PEEK:
+                del self.arriving[:size]
             return data
         if self.remote_closed:
             return b""
@@ -181,12 +182,17 @@ class Segment:
         self.payload = packet[20 + header :]
 
     def __repr__(self) -> str:
-        names = [name for name, bit in (("S", SYN), ("A", ACK), ("F", FIN), ("R", RST), ("P", PSH)) if self.flags & bit]
+        bits = (("S", SYN), ("A", ACK), ("F", FIN), ("R", RST), ("P", PSH))
+        names = [name for name, bit in bits if self.flags & bit]
         return f"<{''.join(names)} seq={self.sequence} ack={self.acknowledgement} len={len(self.payload)}>"
 
 
 def make_table(
-    host: StreamHost, line: DirectLine, seed: int = 1, limits: Limits | None = None, route: Callable[..., object] | None = None
+    host: StreamHost,
+    line: DirectLine,
+    seed: int = 1,
+    limits: Limits | None = None,
+    route: Callable[..., object] | None = None,
 ) -> TcpFlows:
     notes: list[str] = []
     context = Context(host, None, Deadlines(), Random(seed), notes.append, Counter(), limits or Limits())  # type: ignore[arg-type]
@@ -312,8 +318,8 @@ class GuestTcp:
             f"fin={self.remote_fin} reset={self.reset} timer={self.timer}>"
         )
 
-    def send(self, flags: int, sequence: int, payload: bytes = b"", options: bytes = b"", window: int | None = None) -> None:
-        field = self.window if window is None else window
+    def send(self, flags: int, sequence: int, payload: bytes = b"", options: bytes = b"") -> None:
+        field = self.window
         if self.scale is not None and not flags & SYN:
             field >>= self.scale
         self.world.transmit(

@@ -1,0 +1,331 @@
+"""Echo requests of one guest, carried by the host's own ICMP sockets (RFC 5508 section 3).
+
+In: ICMP packets from the guest to the outside; replies and errors from the host's sockets.  Out: the same, with
+identifiers mapped.  A reply is passed on only if the guest has asked: by address, identifier and sequence number.
+
+A ping socket (the kernel keeps its identifier apart from all others) serves one identifier of the guest; where
+only raw sockets are permitted, one of them serves the whole guest.  Where neither is, the guest is told that it
+is prohibited, and the person who runs the gateway how to permit it: no reply is ever made up.
+"""
+
+import math
+from errno import EAGAIN, EINTR, EMSGSIZE
+from functools import partial
+from socket import CMSG_SPACE, IPPROTO_IP, inet_aton, inet_ntoa, socket
+from sys import byteorder
+from typing import Final
+
+from nat.context import Context
+from nat.fragment import deliver
+from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL, ORIGIN_ICMP, Fault
+from nat.icmp import (
+    ECHO,
+    ECHO_REPLY,
+    PROHIBITED,
+    TIME_EXCEEDED,
+    TTL_EXCEEDED,
+    UNREACHABLE,
+    ErrorSender,
+    unreachable_code,
+)
+from nat.line import Line
+from nat.packet import DEFAULT_TTL, DONT_FRAGMENT, ICMP, build_icmp, checksum, dotted, sum16
+
+BATCH: Final = 32  # messages read in one wake-up
+OUTSTANDING: Final = 256  # for each identifier: requests whose answers are let in
+JUDGED: Final = 1.0  # seconds for which the policy's word about an address holds
+_MAX_MESSAGE: Final = 65535
+_REFUSED: Final = "icmp.no_ping_socket"
+_HOW_TO: Final = (
+    "A guest's ping cannot leave this host: neither ping sockets nor raw sockets are permitted to this process. "
+    'To permit ping sockets: sysctl -w net.ipv4.ping_group_range="0 2147483647"'
+)
+
+
+class EchoFlow:
+    """One identifier of the guest."""
+
+    __slots__ = ("flows", "guest_id", "wire_id", "sock", "raw", "asked", "judged", "used",
+                 "deadline", "queued")  # fmt: skip
+
+    def __init__(self, flows: "EchoFlows", guest_id: bytes, wire_id: bytes, sock: socket, *, raw: bool) -> None:
+        self.flows = flows
+        self.guest_id = guest_id
+        self.wire_id = wire_id
+        self.sock = sock
+        self.raw = raw  # the socket is the guest's, not this flow's
+        self.asked: dict[bytes, tuple[bytes, int]] = {}  # address + sequence -> (header for quoting, length)
+        self.judged: dict[bytes, float] = {}  # address -> until when it need not be judged again
+        self.used = 0.0
+        self.deadline = math.inf
+        self.queued = math.inf
+
+    def tick(self, now: float) -> None:
+        end = self.used + self.flows.idle
+        if now < end:
+            self.flows.deadlines.arm(self, end)
+        else:
+            self.flows.drop(self)
+
+
+class EchoFlows:
+    """All echo flows of one guest, by its identifiers."""
+
+    def __init__(self, context: Context, line: Line, gateway: bytes, errors: ErrorSender) -> None:
+        self.deadlines = context.deadlines
+        self.idle = context.limits.echo_idle
+        self._count = context.count
+        self._host = context.host
+        self._policy = context.policy
+        self._limit = context.limits.echo_flows
+        self._notify = context.notify
+        self._random = context.random
+        self._line = line
+        self._gateway = gateway
+        self._errors = errors
+        self._identification = context.random.getrandbits(16)
+        self._flows: dict[bytes, EchoFlow] = {}  # by guest_id, the least recently used first
+        self._by_wire_id: dict[bytes, EchoFlow] = {}  # those on the raw socket
+        self._raw: socket | None = None
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def receive(self, packet: bytes, hlen: int, now: float) -> None:
+        """An ICMP packet from the guest to the outside."""
+        if len(packet) < hlen + 8:
+            self._count["icmp.short"] += 1
+            return
+        if sum16(packet[hlen:]):
+            self._count["icmp.bad_checksum"] += 1
+            return
+        if packet[hlen] != ECHO or packet[hlen + 1] != 0:
+            self._count["icmp.not_an_echo"] += 1
+            return
+        destination = packet[16:20]
+        ttl = packet[8]
+        flow = self._flows.get(packet[hlen + 4 : hlen + 6])
+        if flow is None or now >= flow.judged.get(destination, -math.inf):
+            flow = self._admit(flow, packet, hlen, now)
+            if flow is None:
+                return
+        if destination != self._gateway:
+            if ttl <= 1:
+                self._count["icmp.ttl_exceeded"] += 1
+                self._errors.send(packet, hlen, TIME_EXCEEDED, TTL_EXCEEDED, now)
+                return
+            ttl -= 1
+        flow.used = now
+        target = self._policy.host_address(destination)
+        asked = flow.asked
+        key = target + packet[hlen + 6 : hlen + 8]
+        asked.pop(key, None)
+        if len(asked) >= OUTSTANDING:
+            del asked[next(iter(asked))]
+        asked[key] = (packet[: hlen + 8], len(packet) - hlen)
+        message = b"\x08\0\0\0" + flow.wire_id + packet[hlen + 6 :]
+        message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+        self._send(flow, message, target, ttl, packet, hlen, now)
+
+    def close(self, now: float) -> None:
+        for flow in list(self._flows.values()):
+            self.drop(flow)
+
+    def drop(self, flow: EchoFlow) -> None:
+        del self._flows[flow.guest_id]
+        self.deadlines.arm(flow, math.inf)
+        if flow.raw:
+            del self._by_wire_id[flow.wire_id]
+            if self._by_wire_id:
+                return
+            self._raw = None
+        self._host.unwatch_read(flow.sock.fileno())
+        flow.sock.close()
+
+    # Toward the outside
+
+    def _admit(self, flow: EchoFlow | None, packet: bytes, hlen: int, now: float) -> EchoFlow | None:
+        """The flow for a destination that is new or must be judged again; None when it cannot be."""
+        destination = packet[16:20]
+        denial = self._policy.judge(destination)
+        if denial is not None:
+            self._count[denial.counter] += 1
+            if not denial.silent:
+                what = f"ping of {dotted(destination)} from {dotted(packet[12:16])}"
+                self._notify(self._policy.denied(denial, what))
+                self._errors.send(packet, hlen, UNREACHABLE, PROHIBITED, now)
+            return None
+        if flow is None:
+            flow = self._open(packet, hlen, now)
+            if flow is None:
+                return None
+            self._flows[flow.guest_id] = flow
+            self._count["icmp.opened"] += 1
+            self.deadlines.arm(flow, now + self.idle)
+        flow.judged.pop(destination, None)
+        if len(flow.judged) >= OUTSTANDING:
+            del flow.judged[next(iter(flow.judged))]
+        flow.judged[destination] = now + JUDGED
+        self._flows[flow.guest_id] = self._flows.pop(flow.guest_id)
+        return flow
+
+    def _open(self, packet: bytes, hlen: int, now: float) -> EchoFlow | None:
+        if len(self._flows) >= self._limit:
+            self._count["icmp.evicted"] += 1
+            self.drop(next(iter(self._flows.values())))
+        guest_id = packet[hlen + 4 : hlen + 6]
+        if self._raw is not None:
+            return self._on_raw(guest_id, self._raw)
+        try:
+            found = self._host.ping()
+        except OSError:
+            self._count["icmp.no_socket"] += 1
+            return None
+        if found is None:
+            if not self._count[_REFUSED]:
+                self._notify(_HOW_TO)
+            self._count[_REFUSED] += 1
+            self._errors.send(packet, hlen, UNREACHABLE, PROHIBITED, now)
+            return None
+        sock, kind = found
+        if kind == "raw":
+            self._raw = sock
+            self._host.watch_read(sock.fileno(), self._on_raw_read)
+            return self._on_raw(guest_id, sock)
+        wire_id = int(sock.getsockname()[1]).to_bytes(2, "big")
+        flow = EchoFlow(self, guest_id, wire_id, sock, raw=False)
+        self._host.watch_read(sock.fileno(), partial(self._on_ping_read, flow))
+        return flow
+
+    def _on_raw(self, guest_id: bytes, sock: socket) -> EchoFlow:
+        wire_id = self._random.randbytes(2)
+        while wire_id in self._by_wire_id:  # at most `echo_flows` of 65,536 are taken
+            wire_id = self._random.randbytes(2)
+        flow = self._by_wire_id[wire_id] = EchoFlow(self, guest_id, wire_id, sock, raw=True)
+        return flow
+
+    def _send(
+        self, flow: EchoFlow, message: bytes, target: bytes, ttl: int, packet: bytes, hlen: int, now: float
+    ) -> None:
+        dont_fragment = packet[6] & DONT_FRAGMENT >> 8
+        errno = 0
+        for attempt in (0, 1):
+            try:
+                flow.sock.setsockopt(IPPROTO_IP, IP_TTL, ttl)
+                mode = IP_PMTUDISC_DO if dont_fragment else IP_PMTUDISC_DONT
+                flow.sock.setsockopt(IPPROTO_IP, IP_MTU_DISCOVER, mode)
+                flow.sock.sendto(message, (inet_ntoa(target), 0))
+                return
+            except OSError as error:
+                errno = error.errno or 0
+            # Either this message failed, or the socket reports an earlier one's error instead of sending it.
+            reported = not flow.raw and self._drain_errors(flow, now)
+            if reported and errno == EMSGSIZE:
+                return
+            if not reported or attempt:
+                break
+        if errno in EXHAUSTED or errno in (EAGAIN, EINTR):
+            self._count["icmp.host_busy"] += 1
+            return
+        self._count["icmp.send_failed"] += 1
+        code = unreachable_code(errno)
+        if code is not None:
+            self._errors.send(packet, hlen, UNREACHABLE, code, now)
+
+    # From the outside
+
+    def _on_ping_read(self, flow: EchoFlow, now: float) -> None:
+        for turn in range(BATCH):
+            try:
+                message, ancillary, _, name = flow.sock.recvmsg(_MAX_MESSAGE, CMSG_SPACE(4))
+            except BlockingIOError:
+                if turn == 0:  # woken by the error queue alone
+                    self._drain_errors(flow, now)
+                return
+            except OSError:
+                self._drain_errors(flow, now)
+                continue
+            ttl = DEFAULT_TTL
+            for level, kind, data in ancillary:
+                if level == IPPROTO_IP and kind == IP_TTL and len(data) >= 4:
+                    ttl = int.from_bytes(data[:4], byteorder)
+            if message[4:6] == flow.wire_id:
+                self._answer(flow, inet_aton(name[0]), message, ttl, now)
+            else:
+                self._count["icmp.unsolicited"] += 1
+
+    def _on_raw_read(self, now: float) -> None:
+        for _ in range(BATCH):
+            if self._raw is None:
+                return
+            try:
+                packet = self._raw.recv(_MAX_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            hlen = (packet[0] & 0x0F) * 4 if packet else 0
+            if hlen < 20 or len(packet) < hlen + 8 or packet[9] != ICMP:
+                continue
+            message = packet[hlen:]
+            if message[0] == ECHO_REPLY:
+                flow = self._by_wire_id.get(message[4:6])
+                if flow is not None and not sum16(message):  # the raw socket comes before the kernel's check
+                    self._answer(flow, packet[12:16], message, packet[8], now)
+            else:
+                self._raw_error(packet[12:16], message, now)
+
+    def _answer(self, flow: EchoFlow, address: bytes, message: bytes, ttl: int, now: float) -> None:
+        asked = flow.asked.get(address + message[6:8])
+        plausible = len(message) >= 8 and message[0] == ECHO_REPLY and message[1] == 0
+        if asked is None or not plausible or len(message) > asked[1]:
+            self._count["icmp.unsolicited"] += 1
+            return
+        flow.used = now
+        self._identification = (self._identification + 1) & 0xFFFF
+        packet = build_icmp(
+            self._policy.guest_address(address),
+            self._line.address,
+            ECHO_REPLY,
+            0,
+            flow.guest_id + message[6:8],
+            message[8:],
+            ttl=max(1, ttl - 1),
+            identification=self._identification,
+        )
+        deliver(self._line, packet, ("echo", flow.guest_id))
+
+    def _drain_errors(self, flow: EchoFlow, now: float) -> bool:
+        """Pass on what a ping socket's error queue holds; it quotes the message from its ICMP header on."""
+        some = False
+        for _ in range(BATCH):
+            fault = self._host.read_error(flow.sock)
+            if fault is None:
+                break
+            some = True
+            self._relay(flow, fault.destination, fault.payload[6:8], fault, now)
+        return some
+
+    def _raw_error(self, offender: bytes, message: bytes, now: float) -> None:
+        """An ICMP error on the raw socket: ours if it quotes an Echo of one of our identifiers."""
+        quoted = message[8:]
+        hlen = (quoted[0] & 0x0F) * 4 if quoted else 0
+        if hlen < 20 or len(quoted) < hlen + 8 or quoted[9] != ICMP or quoted[hlen] != ECHO:
+            return
+        flow = self._by_wire_id.get(quoted[hlen + 4 : hlen + 6])
+        if flow is None:
+            return
+        mtu = int.from_bytes(message[6:8], "big")  # RFC 1191 section 4
+        fault = Fault(0, ORIGIN_ICMP, message[0], message[1], mtu, offender, quoted[16:20], 0, b"")
+        self._relay(flow, fault.destination, quoted[hlen + 6 : hlen + 8], fault, now)
+
+    def _relay(self, flow: EchoFlow, address: bytes, sequence: bytes, fault: Fault, now: float) -> None:
+        asked = flow.asked.get(address + sequence)
+        if asked is None and not sequence:  # the host's own errors quote nothing: the last one sent there
+            asked = next((flow.asked[key] for key in reversed(flow.asked) if key[:4] == address), None)
+        if asked is None:
+            self._count["icmp.error_unmatched"] += 1
+            return
+        self._count["icmp.error"] += 1
+        quote = asked[0]
+        self._errors.relay(quote, len(quote) - 8, fault, now)

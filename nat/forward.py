@@ -1,0 +1,275 @@
+"""Ports of the host that lead to a guest.
+
+In: callers on listening sockets of the host, IPv4 or IPv6; the guest's answers.  Out: TCP sockets for the gateway
+to connect to the guest; UDP packets on the guest's line, and datagrams back to the callers.  To the guest every
+caller seems to come from the gateway's address: never from a loopback address (CVE-2021-20199), and never from
+an address that the guest would have to route.
+"""
+
+import math
+from dataclasses import dataclass
+from socket import AF_INET, inet_pton, socket
+from typing import Final, Literal, Protocol
+
+from nat.context import Context
+from nat.fragment import deliver
+from nat.host import HostError
+from nat.icmp import unreachable_code
+from nat.line import Line
+from nat.packet import build_udp, dotted
+from nat.udp import parse_udp
+
+BATCH: Final = 32  # datagrams or callers taken in one wake-up
+PEERS: Final = 512  # callers of one UDP forward that are remembered
+AGAIN: Final = 1.0  # seconds for which a listener rests when the host is out of descriptors or memory
+_MAX_DATAGRAM: Final = 65535
+_EPHEMERAL: Final = 49152  # RFC 6335 section 6
+
+Transport = Literal["tcp", "udp"]
+
+
+class _Gateway(Protocol):
+    address: bytes
+
+    def line(self, address: bytes) -> Line | None: ...
+    def open_tcp(self, line: Line, sock: socket, guest_port: int, now: float) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSpec:
+    """What --forward says.  guest: 4 octets, or None for the first guest of the network."""
+
+    protocol: Transport
+    bind: str
+    port: int
+    guest: bytes | None
+    guest_port: int
+
+
+def parse_forward(text: str) -> ForwardSpec:
+    """tcp|udp:[BIND:]PORT=[GUEST:]PORT; an IPv6 BIND stands in brackets.  Raises ValueError with a sentence."""
+    protocol, _, rest = text.partition(":")
+    outside, separator, inside = rest.partition("=")
+    if protocol not in ("tcp", "udp") or not separator:
+        raise ValueError(f"{text!r} is not a forward: write tcp:[BIND:]PORT=[GUEST:]PORT or udp:...")
+    bind, _, port = outside.rpartition(":")
+    if bind.startswith("[") and bind.endswith("]"):
+        bind = bind[1:-1]
+    elif ":" in bind:
+        raise ValueError(f"Write the IPv6 address of {text!r} in brackets: [{bind}]:{port}.")
+    guest, _, guest_port = inside.rpartition(":")
+    try:
+        address = inet_pton(AF_INET, guest) if guest else None
+    except OSError as error:
+        raise ValueError(f"{guest!r} in {text!r} is not the IPv4 address of a guest.") from error
+    return ForwardSpec(
+        "tcp" if protocol == "tcp" else "udp",
+        bind or "127.0.0.1",
+        _port(port, text),
+        address,
+        _port(guest_port, text),
+    )
+
+
+def _port(word: str, text: str) -> int:
+    number = int(word) if word.isascii() and word.isdecimal() and len(word) <= 5 else 0
+    if not 1 <= number <= 65535:
+        raise ValueError(f"{word!r} in {text!r} is not a port: ports go from 1 to 65535.")
+    return number
+
+
+class Forwards:
+    """All forwards of one network."""
+
+    def __init__(self, context: Context, gateway: _Gateway) -> None:
+        self.context = context
+        self.gateway = gateway
+        self._listeners: list[_TcpForward | _UdpForward] = []
+        # (guest, its port, the port on the gateway's address that stands for the caller) -> the caller
+        self.callers: dict[tuple[bytes, int, int], _Caller] = {}
+
+    def add(self, protocol: Transport, bind: str, port: int, guest: bytes, guest_port: int) -> None:
+        """Listen from now on.  Raises HostError."""
+        host = self.context.host
+        if protocol == "tcp":
+            self._listeners.append(_TcpForward(self, host.listen_tcp(bind, port), guest, guest_port))
+        elif protocol == "udp":
+            self._listeners.append(_UdpForward(self, host.listen_udp(bind, port), guest, guest_port))
+        else:
+            raise HostError(f"Cannot forward {protocol!r}: only tcp and udp.")
+
+    def receive_udp(self, line: Line, packet: bytes, hlen: int, now: float) -> bool:
+        """A UDP packet from a guest to the gateway's address.  False: it answers no caller of a forward."""
+        if len(packet) < hlen + 8:
+            return False
+        port = int.from_bytes(packet[hlen : hlen + 2], "big")
+        caller_port = int.from_bytes(packet[hlen + 2 : hlen + 4], "big")
+        caller = self.callers.get((line.address, port, caller_port))
+        if caller is None:
+            return False
+        parsed = parse_udp(packet, hlen, self.context.count)
+        if parsed is not None:
+            caller.used = now
+            caller.forward.answer(caller, parsed[2])
+        return True
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+
+class _TcpForward:
+    """One listening TCP socket."""
+
+    def __init__(self, forwards: Forwards, sock: socket, guest: bytes, guest_port: int) -> None:
+        self.deadline = math.inf
+        self.queued = math.inf
+        self._forwards = forwards
+        self._sock = sock
+        self._guest = guest
+        self._guest_port = guest_port
+        forwards.context.host.watch_read(sock.fileno(), self.on_read)
+
+    def on_read(self, now: float) -> None:
+        """Somebody calls."""
+        context, gateway = self._forwards.context, self._forwards.gateway
+        for _ in range(BATCH):
+            try:
+                sock, _name = context.host.accept(self._sock)
+            except BlockingIOError:
+                return
+            except ConnectionError:  # the caller has gone again
+                continue
+            except OSError:
+                # The caller stays in the backlog, so the listener would wake us for ever.
+                context.count["forward.exhausted"] += 1
+                context.host.unwatch_read(self._sock.fileno())
+                context.deadlines.arm(self, now + AGAIN)
+                return
+            line = gateway.line(self._guest)
+            if line is not None and line.up and gateway.open_tcp(line, sock, self._guest_port, now):
+                context.count["forward.tcp_accepted"] += 1
+                continue
+            if line is None or not line.up:
+                context.notify(f"A caller for {dotted(self._guest)} was refused: that guest is not connected.")
+            context.count["forward.refused"] += 1
+            context.host.reset_on_close(sock)
+            sock.close()
+
+    def tick(self, now: float) -> None:
+        self._forwards.context.host.watch_read(self._sock.fileno(), self.on_read)
+        self.on_read(now)
+
+    def close(self) -> None:
+        context = self._forwards.context
+        if self.deadline == math.inf:
+            context.host.unwatch_read(self._sock.fileno())
+        context.deadlines.arm(self, math.inf)
+        self._sock.close()
+
+
+class _Caller:
+    """A remote peer of a UDP forward."""
+
+    __slots__ = ("forward", "name", "port", "used", "deadline", "queued")
+
+    def __init__(self, forward: "_UdpForward", name: tuple[str, int], port: int, now: float) -> None:
+        self.forward = forward
+        self.name = name  # with an IPv6 caller two more items follow
+        self.port = port  # on the gateway's address, for the guest
+        self.used = now
+        self.deadline = math.inf
+        self.queued = math.inf
+
+    def tick(self, now: float) -> None:
+        context = self.forward.forwards.context
+        end = self.used + context.limits.udp_idle
+        if now < end:
+            context.deadlines.arm(self, end)
+        else:
+            self.forward.drop(self)
+
+
+class _UdpForward:
+    """One bound UDP socket and its callers."""
+
+    def __init__(self, forwards: Forwards, sock: socket, guest: bytes, guest_port: int) -> None:
+        self.forwards = forwards
+        self._sock = sock
+        self._guest = guest
+        self._guest_port = guest_port
+        self._callers: dict[tuple[str, int], _Caller] = {}  # the least recently heard first
+        self._identification = forwards.context.random.getrandbits(16)
+        forwards.context.host.watch_read(sock.fileno(), self.on_read)
+
+    def on_read(self, now: float) -> None:
+        """Datagrams from callers."""
+        context = self.forwards.context
+        for _ in range(BATCH):
+            try:
+                payload, name = self._sock.recvfrom(_MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                context.count["forward.udp_error"] += 1
+                continue
+            line = self.forwards.gateway.line(self._guest)
+            if line is None or not line.up:
+                context.count["forward.refused"] += 1
+                continue
+            caller = self._callers.pop(name, None) or self._new_caller(name, now)
+            if caller is None:
+                continue
+            self._callers[name] = caller
+            caller.used = now
+            self._identification = (self._identification + 1) & 0xFFFF
+            packet = build_udp(
+                self.forwards.gateway.address,
+                caller.port,
+                self._guest,
+                self._guest_port,
+                payload,
+                identification=self._identification,
+            )
+            deliver(line, packet, ("forward", caller.port))
+
+    def answer(self, caller: _Caller, payload: bytes) -> None:
+        """What the guest says to a caller goes back from the port that was called."""
+        try:
+            self._sock.sendto(payload, caller.name)
+        except OSError as error:
+            name = "forward.udp_error" if unreachable_code(error.errno or 0) is not None else "forward.udp_busy"
+            self.forwards.context.count[name] += 1
+
+    def drop(self, caller: _Caller) -> None:
+        self._callers.pop(caller.name, None)
+        self.forwards.callers.pop((self._guest, self._guest_port, caller.port), None)
+        self.forwards.context.deadlines.arm(caller, math.inf)
+
+    def close(self) -> None:
+        for caller in list(self._callers.values()):
+            self.drop(caller)
+        self.forwards.context.host.unwatch_read(self._sock.fileno())
+        self._sock.close()
+
+    def _new_caller(self, name: tuple[str, int], now: float) -> _Caller | None:
+        """The caller's own port stands for it on the gateway's address if that is free: some games look at it."""
+        context = self.forwards.context
+        if len(self._callers) >= PEERS:
+            context.count["forward.udp_evicted"] += 1
+            self.drop(next(iter(self._callers.values())))
+        taken = self.forwards.callers
+        port = name[1]
+        for _ in range(16):
+            if port and (self._guest, self._guest_port, port) not in taken:
+                break
+            port = _EPHEMERAL + context.random.randrange(65536 - _EPHEMERAL)
+        else:
+            context.count["forward.no_port"] += 1
+            return None
+        caller = _Caller(self, name, port, now)
+        taken[self._guest, self._guest_port, port] = caller
+        context.deadlines.arm(caller, now + context.limits.udp_idle)
+        context.count["forward.udp_callers"] += 1
+        return caller

@@ -1,0 +1,92 @@
+"""What to paste into an emulator so that its guest dials in on a link.
+
+In: a started link. Out: lines for the user. The syntax is that of QEMU's -chardev, Bochs's bochsrc, 86Box's
+86box.cfg, DOSBox-X's [serial] section and user-mode-linux's ssl0=, as their manuals and sources have it.
+"""
+
+from serialport.port import Link
+
+
+def hints(link: Link) -> list[str]:
+    """Pairs of emulator and line as "QEMU   -chardev ...", in the order in which people look for them."""
+    match link.scheme:
+        case "pty":
+            lines = _pty(link.path, getattr(link, "slave_path", link.path))
+        case "tcp-listen":
+            lines = _tcp_listen(link.path)
+        case "unix-listen":
+            lines = _qemu_socket(f"path={_qemu(link.path)}")
+        case "tcp":
+            lines = _tcp(link.path)
+        case "unix":
+            lines = _qemu_socket(f"path={_qemu(link.path)},server=on,wait=off")
+        case "tty" if link.path.startswith("/dev/pts/"):
+            lines = [("", "the emulator that made this pseudo-terminal needs nothing more")]
+        case "tty" | "serial":
+            lines = [
+                (
+                    "pppd",
+                    f"on the other end of the cable: pppd ttyS0 {_speed(link)} crtscts local noauth defaultroute",
+                )
+            ]
+        case "stdio":
+            lines = [("socat", "socat /dev/pts/N,raw,echo=0 EXEC:'pppgate stdio:'")]
+        case _:
+            lines = []
+    return [f"{name:<9} {line}".rstrip() if name else line for name, line in lines]
+
+
+def start_lines(link: Link) -> list[str]:
+    """All that is said about a link at the start: what it is, then the hints, indented."""
+    return [f"Waiting for guests on {link.description}.", *("    " + line for line in hints(link))]
+
+
+def _pty(path: str, slave: str) -> list[tuple[str, str]]:
+    device = slave.removeprefix("/dev/")  # DOSBox-X puts /dev/ before it
+    return [
+        ("QEMU", f"-chardev serial,id=ppp,path={_qemu(path)} -device isa-serial,chardev=ppp"),
+        ("Bochs", f"com1: enabled=1, mode=term, dev={path}"),
+        ("86Box", "in 86box.cfg, section [Ports (COM & LPT)]: serial1_passthrough_enabled = 1"),
+        ("", f"          section [Serial Passthrough Device #1]: mode = 3, host_serial_path = {path}"),
+        ("DOSBox-X", f"serial1=directserial realport:{device}"),
+        ("UML", f"ssl0=tty:{path}"),
+    ]
+
+
+def _tcp_listen(path: str) -> list[tuple[str, str]]:
+    host, port = _split(path)
+    return [
+        *_qemu_socket(f"host={host},port={port}"),
+        ("Bochs", f"com1: enabled=1, mode=socket-client, dev={host}:{port}"),
+        ("DOSBox-X", f"serial1=nullmodem server:{host} port:{port} transparent:1"),
+    ]
+
+
+def _tcp(path: str) -> list[tuple[str, str]]:
+    host, port = _split(path)
+    return [
+        *_qemu_socket(f"host={host},port={port},server=on,wait=off"),
+        ("Bochs", f"com1: enabled=1, mode=socket-server, dev={host}:{port}"),
+        ("DOSBox-X", f"serial1=nullmodem port:{port} transparent:1"),
+    ]
+
+
+def _qemu_socket(options: str) -> list[tuple[str, str]]:
+    return [("QEMU", f"-chardev socket,id=ppp,{options} -device isa-serial,chardev=ppp")]
+
+
+def _qemu(path: str) -> str:
+    """QEMU's option parser takes a comma for the end of a value unless it is doubled."""
+    return path.replace(",", ",,")
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Host and port as an emulator shall dial them."""
+    host, _, port = path.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
+def _speed(link: Link) -> str:
+    _, at, speed = link.url.rpartition("@")
+    return speed if at and speed.isdigit() else "115200"

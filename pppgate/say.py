@@ -1,0 +1,78 @@
+"""Say: how the program speaks to its user, one line an event, shown at once.
+
+In: sentences, with how important they are. Out: lines on a stream. A reader that has gone away (`pppgate |
+head`) is no error: the lines are dropped from then on. What the parts log through `logging` comes out the
+same way.
+"""
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+LEVELS = {"error": 40, "warning": 30, "info": 20, "debug": 10}
+
+
+class Say:
+    def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
+        self._least = LEVELS[level]
+        self._stream = sys.stdout if stream is None else stream
+        self.gone = False
+
+    def error(self, sentence: str) -> None:
+        self._line(40, sentence)
+
+    def warning(self, sentence: str) -> None:
+        self._line(30, sentence)
+
+    def event(self, sentence: str) -> None:
+        """What a user wants to know of: a link up or down, something denied."""
+        self._line(20, sentence)
+
+    def debug(self, sentence: str) -> None:
+        self._line(10, sentence)
+
+    def _line(self, level: int, sentence: str) -> None:
+        if level < self._least or self.gone:
+            return
+        try:
+            self._stream.write(_printable(sentence) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            # the reader has gone; the interpreter must not try again when it ends
+            self.gone = True
+            _silence(self._stream)
+
+    def capture_logging(self) -> None:
+        """Send what is logged under "pppgate" here."""
+        logger = logging.getLogger("pppgate")
+        logger.handlers = [_Handler(self)]
+        logger.setLevel(self._least)
+        logger.propagate = False
+
+
+class _Handler(logging.Handler):
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in record.getMessage().splitlines():
+            self._say._line(record.levelno, line)
+
+
+def _printable(sentence: str) -> str:
+    """A guest's own words (its name, an Identification) must not steer the user's terminal."""
+    if sentence.isprintable():
+        return sentence
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in sentence)
+
+
+def _silence(stream: TextIO) -> None:
+    try:
+        number = stream.fileno()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, number)
+        os.close(nothing)
+    except (OSError, ValueError):
+        pass

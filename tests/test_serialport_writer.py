@@ -1,0 +1,187 @@
+"""LineWriter: with a fake port under a virtual clock, and over a real pty read slowly and fast."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from pppgate.loop import Loop
+from serialport.port import HangUp, Port
+from serialport.pty import PtyLink
+from serialport.writer import LineWriter
+
+
+class FakePort:
+    name = "fake"
+    read_fd = write_fd = 5
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self.capacity = capacity
+        self.held = b""
+        self.asked = 0
+
+    def read(self) -> bytes:
+        return b""
+
+    def write(self, data: bytes) -> int:
+        taken = data[: self.capacity - len(self.held)]
+        self.held += taken
+        return len(taken)
+
+    def pending(self) -> int:
+        self.asked += 1
+        return min(len(self.held), 4095)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeWatcher:
+    def __init__(self) -> None:
+        self.writable: Callable[[float], None] | None = None
+
+    def watch_write(self, fd: int, callback: Callable[[float], None]) -> None:
+        self.writable = callback
+
+    def unwatch_write(self, fd: int) -> None:
+        self.writable = None
+
+
+class Source:
+    """Gives its data in pieces of at most 1,000 octets, by the budget."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.budgets: list[int] = []
+
+    def take(self, budget: int) -> bytes:
+        self.budgets.append(budget)
+        size = min(-(-budget // 1000) * 1000, len(self.data))
+        piece, self.data = self.data[:size], self.data[size:]
+        return piece
+
+
+def make(source: Source, port: FakePort | None = None) -> tuple[LineWriter, FakePort, FakeWatcher]:
+    port = port or FakePort()
+    watcher = FakeWatcher()
+    return LineWriter(port, watcher, source.take), port, watcher  # type: ignore[arg-type]
+
+
+def test_what_fits_goes_at_once_and_nothing_is_due() -> None:
+    writer, port, _ = make(Source(b"x" * 500))
+    writer.flush(0.0)
+    assert port.held == b"x" * 500
+    assert writer.deadline == math.inf
+    assert not writer.blocked
+
+
+def test_more_than_the_window_waits_for_the_line() -> None:
+    source = Source(b"x" * 10_000)
+    writer, port, _ = make(source)
+    writer.flush(0.0)
+    assert len(port.held) == 3000
+    assert 0 < writer.deadline <= 0.05
+    asked = port.asked
+    for _ in range(10):
+        writer.flush(0.0001)  # other wake-ups meanwhile ask nothing
+    assert port.asked == asked
+    port.held = port.held[:1000]
+    writer.tick(0.03)
+    assert len(port.held) == 3000
+    assert len(source.data) == 5000
+
+
+def test_a_short_write_keeps_the_rest_in_order_and_waits_for_writability() -> None:
+    source = Source(bytes(range(250)) * 8)
+    writer, port, watcher = make(source, FakePort(capacity=700))
+    writer.flush(0.0)
+    assert writer.blocked
+    assert writer.deadline == math.inf
+    seen = b""
+    for turn in range(10):
+        seen += port.held
+        port.held = b""
+        if watcher.writable is None:
+            break
+        writer.flush(turn + 0.5)  # not writable: nothing happens
+        assert port.held == b""
+        watcher.writable(turn + 1.0)
+    assert seen == bytes(range(250)) * 8
+
+
+def test_close_lets_go_of_the_descriptor() -> None:
+    writer, _, watcher = make(Source(b"x" * 2000), FakePort(capacity=10))
+    writer.flush(0.0)
+    assert watcher.writable is not None
+    writer.close()
+    assert watcher.writable is None
+
+
+def _run(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
+    """Send over a real pty to a reader of `rate` octets a second (0: as fast as it can)."""
+    loop = Loop(fast=False)
+    link = PtyLink("pty:")
+    writers: list[LineWriter] = []
+    most = 0
+
+    def on_port(port: Port) -> None:
+        writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)))
+        writers.append(writer)
+
+        def readable(_now: float) -> None:
+            try:
+                port.read()
+            except HangUp:
+                loop.unwatch_read(port.read_fd)
+                writer.close()
+                port.close()
+                loop.stop()
+
+        def flush(now: float) -> None:
+            nonlocal most
+            writer.flush(now)
+            most = max(most, port.pending())
+
+        loop.watch_read(port.read_fd, readable)
+        loop.flush = flush
+        loop.tick = lambda now: None
+        loop.deadline = lambda: writer.deadline
+
+    link.start(loop, on_port)
+    got = 0.0
+
+    def reader() -> None:
+        nonlocal got
+        fd = os.open(link.path, os.O_RDWR | os.O_NOCTTY)
+        start = time.monotonic()
+        count = 0
+        while (elapsed := time.monotonic() - start) < seconds:
+            room = int(elapsed * rate) - count if rate else 65536
+            if room < 16:
+                time.sleep(0.0005)
+                continue
+            count += len(os.read(fd, room))
+        got = count / (time.monotonic() - start)
+        os.close(fd)
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    loop.run(lambda: loop.stop())
+    thread.join()
+    link.stop()
+    loop.close()
+    return got, most, writers[0]
+
+
+def test_a_slow_reader_of_a_real_pty_is_kept_busy_with_two_frames() -> None:
+    got, most, writer = _run(100_000, 1.0)
+    assert got >= 90_000
+    assert most <= 4095
+    assert writer.meter.metered
+
+
+def test_a_fast_reader_of_a_real_pty_is_not_held_up() -> None:
+    got, _, writer = _run(0, 0.5)
+    assert got > 5_000_000
+    assert not writer.meter.metered
