@@ -48,10 +48,23 @@ class ControlProtocol:
         self.count: Counter[str] = Counter()
         self.random = random_module.Random(0)
         self._emit: Emit = lambda protocol, information: None
+        self._layer: Callable[[bool, float], None] = lambda up, now: None
 
-    def bind(self, emit: Emit, random: random_module.Random, count: Counter[str], timing: Timing) -> None:
-        """What the link gives to each of its protocols, before the first event."""
+    def bind(
+        self,
+        emit: Emit,
+        random: random_module.Random,
+        count: Counter[str],
+        timing: Timing,
+        layer: Callable[[bool, float], None] | None = None,
+    ) -> None:
+        """What the link gives to each of its protocols, before the first event.
+
+        `layer(up, now)` is the link's own ear for what `on_up` and `on_down` tell the protocol's user.
+        """
         self._emit = emit
+        if layer is not None:
+            self._layer = layer
         self.random = random
         self.count = count
         self.automaton.timing = timing
@@ -60,6 +73,11 @@ class ControlProtocol:
     @property
     def state(self) -> State:
         return self.automaton.state
+
+    @property
+    def last_code(self) -> int:
+        """The code of the packet handled last."""
+        return self._received.code
 
     @property
     def opened(self) -> bool:
@@ -122,6 +140,7 @@ class ControlProtocol:
             self.automaton.event(Event.RUC, now)
 
     def _on_request(self, data: bytes, now: float) -> None:
+        self.automaton.expect_anew(now)
         answer = self.negotiator.judge(data, self.longest - 4)
         if answer is None:
             self._drop("bad_options")
@@ -168,6 +187,10 @@ class ControlProtocol:
             self.code_rejected(data[0])
             self.automaton.event(Event.RXJ_PLUS, now)
 
+    def summary(self) -> tuple[str, str]:
+        """(addresses, options) agreed, in words, for an event."""
+        return "", ""
+
     def code_rejected(self, code: int) -> None:
         """For a subclass: the peer does not know `code`; it must not be sent again."""
 
@@ -190,8 +213,10 @@ class ControlProtocol:
 
     def _tlu(self, now: float) -> None:
         self.on_up(now)
+        self._layer(True, now)
 
     def _tld(self, now: float) -> None:
+        self._layer(False, now)
         self.on_down(now)
 
     def _tls(self, now: float) -> None: ...

@@ -8,6 +8,7 @@ highest, so the standard library's way reverses the bits of the octets first wit
 """
 
 from binascii import crc_hqx
+from collections.abc import Callable
 
 #: Every octet with its bits in the opposite order.
 REVERSED = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
@@ -26,6 +27,10 @@ def trailer_stdlib(frame: bytes) -> bytes:
     return (crc_hqx(frame.translate(REVERSED), 0xFFFF) ^ 0xFFFF).to_bytes(2, "big").translate(REVERSED)
 
 
+GOOD: int
+check: Callable[[bytes], int]
+trailer: Callable[[bytes], bytes]
+
 try:
     from fastcrc.crc16 import ibm_sdlc
 except ImportError:
@@ -36,5 +41,7 @@ else:
     GOOD = GOOD_FASTCRC
     check = ibm_sdlc
 
-    def trailer(frame: bytes) -> bytes:
+    def trailer_fastcrc(frame: bytes) -> bytes:
         return ibm_sdlc(frame).to_bytes(2, "little")
+
+    trailer = trailer_fastcrc

@@ -65,50 +65,38 @@ class Timing(NamedTuple):
 #: A request older than this when the peer speaks up was most likely sent before it listened.
 HURRY_SECONDS = 0.5
 
-Cell = tuple[str, State]
-_COLUMNS = tuple(State)
 _E = Event
 
-
-def _row(*cells: str) -> list[Cell | None]:
-    """Cells in the RFC's notation: '-', '2' or 'irc,scr/6'."""
-    row: list[Cell | None] = []
-    for cell in cells:
-        actions, _, state = cell.rpartition("/")
-        row.append(None if cell == "-" else (actions, State(int(state))))
-    return row
-
-
-# fmt: off
+#: The RFC's table, a column a state: actions/next, or - where the event cannot happen.
 _ROWS = {
-    #               Initial  Starting     Closed   Stopped         Closing  Stopping Req-Sent   Ack-Rcvd   Ack-Sent   Opened
-    _E.UP:        _row("2",  "irc,scr/6", "-",     "-",            "-",     "-",     "-",       "-",       "-",       "-"),  # noqa: E501
-    _E.DOWN:      _row("-",  "-",         "0",     "tls/1",        "0",     "1",     "1",       "1",       "1",       "tld/1"),  # noqa: E501
-    _E.OPEN:      _row("tls/1", "1",      "irc,scr/6", "3",        "5",     "5",     "6",       "7",       "8",       "9"),  # noqa: E501
-    _E.CLOSE:     _row("0",  "tlf/0",     "2",     "2",            "4",     "4",     "irc,str/4", "irc,str/4", "irc,str/4", "tld,irc,str/4"),  # noqa: E501
-    _E.TO_PLUS:   _row("-",  "-",         "-",     "-",            "str/4", "str/5", "scr/6",   "scr/6",   "scr/8",   "-"),  # noqa: E501
-    _E.TO_MINUS:  _row("-",  "-",         "-",     "-",            "tlf/2", "tlf/3", "tlf/3",   "tlf/3",   "tlf/3",   "-"),  # noqa: E501
-    _E.RCR_PLUS:  _row("-",  "-",         "sta/2", "irc,scr,sca/8", "4",    "5",     "sca/8",   "sca,tlu/9", "sca/8", "tld,scr,sca/8"),  # noqa: E501
-    _E.RCR_MINUS: _row("-",  "-",         "sta/2", "irc,scr,scn/6", "4",    "5",     "scn/6",   "scn/7",   "scn/6",   "tld,scr,scn/6"),  # noqa: E501
-    _E.RCA:       _row("-",  "-",         "sta/2", "sta/3",        "4",     "5",     "irc/7",   "scr/6",   "irc,tlu/9", "tld,scr/6"),  # noqa: E501
-    _E.RCN:       _row("-",  "-",         "sta/2", "sta/3",        "4",     "5",     "irc,scr/6", "scr/6", "irc,scr/8", "tld,scr/6"),  # noqa: E501
-    _E.RTR:       _row("-",  "-",         "sta/2", "sta/3",        "sta/4", "sta/5", "sta/6",   "sta/6",   "sta/6",   "tld,zrc,sta/5"),  # noqa: E501
-    _E.RTA:       _row("-",  "-",         "2",     "3",            "tlf/2", "tlf/3", "6",       "6",       "8",       "tld,scr/6"),  # noqa: E501
-    _E.RUC:       _row("-",  "-",         "scj/2", "scj/3",        "scj/4", "scj/5", "scj/6",   "scj/7",   "scj/8",   "scj/9"),  # noqa: E501
-    _E.RXJ_PLUS:  _row("-",  "-",         "2",     "3",            "4",     "5",     "6",       "6",       "8",       "9"),  # noqa: E501
-    _E.RXJ_MINUS: _row("-",  "-",         "tlf/2", "tlf/3",        "tlf/2", "tlf/3", "tlf/3",   "tlf/3",   "tlf/3",   "tld,irc,str/5"),  # noqa: E501
-    _E.RXR:       _row("-",  "-",         "2",     "3",            "4",     "5",     "6",       "7",       "8",       "ser/9"),  # noqa: E501
+    #             Init  Start     Closed    Stopped       Clos'g Stop'g Req-Sent  Ack-Rcvd  Ack-Sent  Opened
+    _E.UP:        "2     irc,scr/6 -         -             -      -      -         -         -         -",
+    _E.DOWN:      "-     -         0         tls/1         0      1      1         1         1         tld/1",
+    _E.OPEN:      "tls/1 1         irc,scr/6 3             5      5      6         7         8         9",
+    _E.CLOSE:     "0     tlf/0     2         2             4      4      irc,str/4 irc,str/4 irc,str/4 tld,irc,str/4",
+    _E.TO_PLUS:   "-     -         -         -             str/4  str/5  scr/6     scr/6     scr/8     -",
+    _E.TO_MINUS:  "-     -         -         -             tlf/2  tlf/3  tlf/3     tlf/3     tlf/3     -",
+    _E.RCR_PLUS:  "-     -         sta/2     irc,scr,sca/8 4      5      sca/8     sca,tlu/9 sca/8     tld,scr,sca/8",
+    _E.RCR_MINUS: "-     -         sta/2     irc,scr,scn/6 4      5      scn/6     scn/7     scn/6     tld,scr,scn/6",
+    _E.RCA:       "-     -         sta/2     sta/3         4      5      irc/7     scr/6     irc,tlu/9 tld,scr/6",
+    _E.RCN:       "-     -         sta/2     sta/3         4      5      irc,scr/6 scr/6     irc,scr/8 tld,scr/6",
+    _E.RTR:       "-     -         sta/2     sta/3         sta/4  sta/5  sta/6     sta/6     sta/6     tld,zrc,sta/5",
+    _E.RTA:       "-     -         2         3             tlf/2  tlf/3  6         6         8         tld,scr/6",
+    _E.RUC:       "-     -         scj/2     scj/3         scj/4  scj/5  scj/6     scj/7     scj/8     scj/9",
+    _E.RXJ_PLUS:  "-     -         2         3             4      5      6         6         8         9",
+    _E.RXJ_MINUS: "-     -         tlf/2     tlf/3         tlf/2  tlf/3  tlf/3     tlf/3     tlf/3     tld,irc,str/5",
+    _E.RXR:       "-     -         2         3             4      5      6         7         8         ser/9",
 }
-# fmt: on
 
 #: TABLE[state][event] = (actions, next state); an event that is illegal in a state is absent.
 TABLE: Mapping[State, Mapping[Event, tuple[tuple[str, ...], State]]] = {
     state: {
-        event: (tuple(filter(None, cell[0].split(","))), cell[1])
+        event: (tuple(filter(None, actions.split(","))), State(int(following)))
         for event, row in _ROWS.items()
-        if (cell := row[state]) is not None
+        for actions, _, following in [row.split()[state].rpartition("/")]
+        if following != "-"
     }
-    for state in _COLUMNS
+    for state in State
 }
 
 TIMED = frozenset({State.CLOSING, State.STOPPING, State.REQ_SENT, State.ACK_RCVD, State.ACK_SENT})
@@ -193,3 +181,9 @@ class Automaton:
             self._restarts = max(self._restarts, self.timing.max_configure - 1)
             self.deadline = min(self.deadline, max(now, self._requested_at + HURRY_SECONDS))
             self.tick(now)
+
+    def expect_anew(self, now: float) -> None:
+        """A Configure-Request has come while we only give the peer time to hang up after its own
+        Terminate-Request (zrc): it has hung up and dials again, so that wait is over."""
+        if self.state == State.STOPPING and self._restarts <= 0:
+            self.event(Event.TO_MINUS, now)

@@ -157,7 +157,7 @@ class Framer:
         self._escapes = _escapes(accm)
         self._address = b"" if acfc else b"\xff\x03"
         self._pfc = pfc
-        self._headers = {protocol: self._header(protocol) for protocol in Protocol}
+        self._headers: dict[int, bytes] = {protocol: self._header(protocol) for protocol in Protocol}
 
     def _header(self, protocol: int) -> bytes:
         if protocol == Protocol.LCP:

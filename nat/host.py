@@ -129,8 +129,17 @@ class Host:
         return sock
 
     def connect_error(self, sock: socket.socket) -> int:
-        """What became of a connect, once the socket is writable: 0, or an errno."""
-        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        """What became of a connect, once the socket is writable: 0, or an errno.
+
+        EINPROGRESS: nothing yet (woken by an event of the descriptor's previous owner); go on waiting.
+        """
+        failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not failure:
+            try:
+                sock.getpeername()
+            except OSError:
+                return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or EINPROGRESS
+        return failure
 
     def reset_on_close(self, sock: socket.socket) -> None:
         """Closing `sock` will reset its connection instead of ending it in order (SO_LINGER with a time of 0)."""

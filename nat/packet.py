@@ -79,9 +79,7 @@ def build_ipv4(
     tos: int = 0,
 ) -> bytes:
     """A packet without options.  With DF set the identification may be 0 (RFC 6864 section 4.1)."""
-    head = IPV4.pack(
-        0x45, tos, 20 + len(payload), identification, flags, ttl, protocol, 0, source, destination
-    )
+    head = IPV4.pack(0x45, tos, 20 + len(payload), identification, flags, ttl, protocol, 0, source, destination)
     return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + payload
 
 
@@ -99,18 +97,12 @@ def build_udp(
     """A UDP datagram in an IPv4 packet, always with a checksum (some guests drop datagrams without one)."""
     length = 8 + len(payload)
     total = (
-        pseudo_header_sum(source, destination, UDP, length)
-        + source_port
-        + destination_port
-        + length
-        + sum16(payload)
+        pseudo_header_sum(source, destination, UDP, length) + source_port + destination_port + length + sum16(payload)
     )
     # RFC 768: a checksum that comes out as zero is sent as all ones, which 0xFFFF - 0 already is.
     check = 0xFFFF - total % 0xFFFF
     head = UDP_HEADER.pack(source_port, destination_port, length, check)
-    return build_ipv4(
-        source, destination, UDP, head + payload, identification=identification, flags=flags, ttl=ttl
-    )
+    return build_ipv4(source, destination, UDP, head + payload, identification=identification, flags=flags, ttl=ttl)
 
 
 def build_icmp(

@@ -27,7 +27,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Owner]] = []
         self._serial = 0
-        self._owners = 0  # with an entry that is not stale
+        self._owners = 0  # with a finite deadline
 
     def __len__(self) -> int:
         """Entries in the heap, the stale ones included: at most twice the owners and _SLACK, and one."""
@@ -35,10 +35,12 @@ class Deadlines:
 
     def arm(self, owner: Owner, when: float) -> None:
         """From now on `owner` wants its tick at `when` (math.inf: no tick)."""
+        if owner.deadline == math.inf:
+            self._owners += 1
+        if when == math.inf:
+            self._owners -= 1
         owner.deadline = when
         if when < owner.queued:
-            if owner.queued == math.inf:
-                self._owners += 1
             if len(self._heap) > 2 * self._owners + _SLACK:
                 self._compact()
             owner.queued = when
@@ -55,7 +57,6 @@ class Deadlines:
             elif owner.deadline == math.inf:
                 heappop(heap)
                 owner.queued = math.inf
-                self._owners -= 1
             elif owner.deadline > when:
                 owner.queued = owner.deadline
                 heapreplace(heap, (owner.deadline, serial, owner))
@@ -64,16 +65,32 @@ class Deadlines:
         return math.inf
 
     def expire(self, now: float) -> None:
-        """Tick every owner whose deadline is not after `now`, the earliest first."""
+        """Tick every owner whose deadline is not after `now`, the earliest first, each once.
+
+        One that arms itself for a time already past has its turn at the next call, so that it cannot keep the
+        others waiting.
+        """
+        due: list[Owner] = []
         while self.next() <= now:
-            _, _, owner = heappop(self._heap)
-            owner.queued = owner.deadline = math.inf
-            self._owners -= 1
-            owner.tick(now)
+            owner = heappop(self._heap)[2]
+            owner.queued = math.inf
+            due.append(owner)
+        for owner in due:
+            if owner.deadline <= now:  # nobody has moved it meanwhile
+                owner.deadline = math.inf
+                self._owners -= 1
+                owner.tick(now)
 
     def _compact(self) -> None:
-        """Forget the stale entries.  An owner with both a long and a short deadline leaves one behind each time
-        the short one comes, and the long one may be hours away."""
-        current = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].queued}
-        self._heap[:] = current.values()
-        heapify(self._heap)
+        """Throw the stale entries away."""
+        kept = []
+        for entry in self._heap:
+            when, _, owner = entry
+            if when != owner.queued:
+                continue
+            if owner.deadline == math.inf:
+                owner.queued = math.inf
+            else:
+                kept.append(entry)
+        heapify(kept)
+        self._heap = kept

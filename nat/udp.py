@@ -19,10 +19,10 @@ from nat.context import Context
 from nat.fragment import deliver
 from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL
 from nat.icmp import (
-    UNREACHABLE,
     PROHIBITED,
     TIME_EXCEEDED,
     TTL_EXCEEDED,
+    UNREACHABLE,
     ErrorSender,
     unreachable_code,
 )
@@ -169,9 +169,7 @@ class UdpFlows:
         """A datagram that came back: to the guest, in fragments if it is larger than its MTU."""
         self._identification = (self._identification + 1) & 0xFFFF
         source = self._policy.guest_address(address)
-        packet = build_udp(
-            source, port, self._line.address, flow.port, payload, identification=self._identification
-        )
+        packet = build_udp(source, port, self._line.address, flow.port, payload, identification=self._identification)
         deliver(self._line, packet, flow.key)
 
     def drain_errors(self, flow: UdpFlow, now: float) -> bool:
@@ -270,9 +268,7 @@ class UdpFlows:
             return True
         return False
 
-    def _send(
-        self, flow: UdpFlow, peer: _Peer, payload: bytes, ttl: int, dont_fragment: bool, now: float
-    ) -> None:
+    def _send(self, flow: UdpFlow, peer: _Peer, payload: bytes, ttl: int, dont_fragment: bool, now: float) -> None:
         sock = flow.sock
         for attempt in (0, 1):
             try:

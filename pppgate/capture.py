@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from pppgate.config import ConfigError
+from pppgate.guest import Guest
 
 LINKTYPE_PPP_WITH_DIR = 204
 """One octet of direction (0: received by this host, others: sent), then the PPP frame."""
@@ -23,7 +24,7 @@ FLUSH_AFTER = 1.0
 """Seconds that a frame may wait for the disk, counted when the next one comes, or by `tick`."""
 _HEADER = struct.Struct("=IHHiIII")
 _RECORD = struct.Struct("=IIII")
-_MAGIC_NANO = 0xA1B23C4D
+_MAGIC = 0xA1B2C3D4
 
 
 class Capture:
@@ -34,7 +35,7 @@ class Capture:
         self._offset = clock_offset
         self._failed = failed
         self._file: BinaryIO | None = _create(path)
-        self._buffer: list[bytes] = [_HEADER.pack(_MAGIC_NANO, 2, 4, 0, 0, SNAPLEN, LINKTYPE_PPP_WITH_DIR)]
+        self._buffer: list[bytes] = [_HEADER.pack(_MAGIC, 2, 4, 0, 0, SNAPLEN, LINKTYPE_PPP_WITH_DIR)]
         self._octets = _HEADER.size
         self._oldest = float("inf")
         self.flush()
@@ -55,34 +56,28 @@ class Capture:
     def sent(self, protocol: int, information: bytes, now: float) -> None:
         self._add(SENT, protocol.to_bytes(2, "big") + information, now)
 
-    def wrap_receive(self, receive: Callable[[bytes, float], None]) -> Callable[[bytes, float], None]:
-        """`receive(frame, now)` that is captured first."""
+    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None:
+        """Capture all that a guest says and is told; `clock` gives the loop's time."""
+        receive, frame = guest.receive, guest.frame
 
-        def captured(frame: bytes, now: float) -> None:
-            self._add(RECEIVED, frame, now)
-            receive(frame, now)
+        def captured_receive(octets: bytes, now: float) -> None:
+            self._add(RECEIVED, octets, now)
+            receive(octets, now)
 
-        return captured
-
-    def wrap_emit(
-        self, emit: Callable[[int, bytes], None], clock: Callable[[], float]
-    ) -> Callable[[int, bytes], None]:
-        """`emit(protocol, information)` that is captured first; `clock` gives the loop's time."""
-
-        def captured(protocol: int, information: bytes) -> None:
+        def captured_frame(protocol: int, information: bytes) -> bytes:
             self.sent(protocol, information, clock())
-            emit(protocol, information)
+            return frame(protocol, information)
 
-        return captured
+        guest.receive, guest.frame = captured_receive, captured_frame
 
     def _add(self, direction: bytes, frame: bytes, now: float) -> None:
         if self._file is None:
             return
-        seconds, nanoseconds = divmod(int((now + self._offset) * 1e9), 1_000_000_000)
+        seconds, microseconds = divmod(round((now + self._offset) * 1e6), 1_000_000)
         length = len(frame) + 1
         kept = frame[: SNAPLEN - 1]
         self._buffer += (
-            _RECORD.pack(seconds & 0xFFFFFFFF, nanoseconds, len(kept) + 1, length),
+            _RECORD.pack(seconds & 0xFFFFFFFF, microseconds, len(kept) + 1, length),
             direction,
             kept,
         )

@@ -146,11 +146,12 @@ class Guest:
             self._deadlines.arm(self, when)
 
     def tick(self, now: float) -> None:
-        if self.writer.deadline <= now:
-            self.mark()
         if self.link.deadline <= now:
             self.link.tick(now)
-        self.arm()
+        if self.writer.deadline <= now:
+            self.mark()  # and `flush` arms
+        else:
+            self.arm()
 
     def close(self) -> None:
         """Let go of the port."""

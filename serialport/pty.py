@@ -9,11 +9,12 @@ since the kernel merges equal events, what it tells is not counted but checked: 
 on the slave, POLLHUP on the master says exactly whether anybody else has it open. While a guest is there a
 slave descriptor of ours stays open for FIONREAD; it is let go for a moment to make that check whenever
 somebody closes the slave, so that a program such as `stty -F` which opens and closes it beside the guest
-resets nothing. A guest that took the slave for itself (TIOCEXCL, as pppd does) may keep us from opening it:
-then `pending()` says -1, and all else works.
+resets nothing. While nobody is there it is held too: a guest that asks for exclusive use (TIOCEXCL, as pppd
+does) would keep us from opening it later, and the next guest too, since the flag outlives who set it.
 """
 
 import array
+import errno
 import fcntl
 import os
 import select
@@ -31,8 +32,9 @@ REOPEN_AFTER = 0.2
 RETRY_AFTER = 1.0
 """Seconds after which a failed look at the slave is tried again."""
 _SLAVE_FLAGS = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
-_EVENTS = IN_OPEN | IN_CLOSE
+# asm-generic/ioctls.h; not in Python's termios
 TIOCNXCL = 0x540D
+TIOCGEXCL = 0x80045440
 
 
 class PtyPort:
@@ -120,14 +122,12 @@ class PtyLink(LinkBase):
         try:
             self._master, slave = os.openpty()
         except OSError as error:
-            raise PortError(
-                f"No pseudo-terminal is to be had ({error.strerror}): is /dev/pts mounted?"
-            ) from None
+            raise PortError(_no_pty(error)) from None
         os.set_blocking(self._master, False)
         self._master_poll.register(self._master, select.POLLIN)
+        self._slave = slave
         self.slave_path = os.ttyname(slave)
         self.path = self.slave_path
-        os.close(slave)
         try:
             if self._wanted:
                 self._symlink = Symlink(self._wanted, self.slave_path)
@@ -153,6 +153,8 @@ class PtyLink(LinkBase):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._master >= 0 and self._port is None:
+            self._watcher.unwatch_read(self._master)
         if self._inotify is not None:
             self._watcher.unwatch_read(self._inotify.fd)
             self._inotify.close()
@@ -172,8 +174,7 @@ class PtyLink(LinkBase):
         if self._inotify is None:
             return
         bits = self._inotify.drain()
-        # A program that came and went at once leaves data: it is read like any guest's, then the port hangs
-        # up.
+        # A program that came and went at once leaves data: it is read like any guest's, then it hangs up.
         if bits & (IN_CLOSE | IN_Q_OVERFLOW) if self._present else bits & (IN_OPEN | IN_Q_OVERFLOW):
             self._check(now)
 
@@ -186,10 +187,13 @@ class PtyLink(LinkBase):
         """
         if self._inotify is None:
             return
+        if self._port is None:
+            self._watcher.unwatch_read(self._master)
+        exclusive = self._set_exclusive(False)
         try:
             self._inotify.unwatch()
             self._release()
-            self._inotify.watch(self.slave_path, _EVENTS)
+            self._inotify.watch(self.slave_path, IN_OPEN | IN_CLOSE)
         except OSError as error:
             self.note(f"{self.slave_path} cannot be watched ({error.strerror}); trying again")
             self._later(now + RETRY_AFTER)
@@ -197,31 +201,54 @@ class PtyLink(LinkBase):
         ready = self._master_poll.poll(0)
         bits = ready[0][1] if ready else 0
         gone = bool(bits & select.POLLHUP)
-        if gone and (self._port is not None or not bits & select.POLLIN):
-            self._present = False
-            if self._port is not None:
-                # it now reads to the end and hangs up; its close() brings us to _on_closed
-                self._port.hold(-1, gone=True)
-            return
         self._present = not gone
-        slave = -1 if gone else self._open_slave()
+        if gone and self._port is not None:
+            # it now reads to the end and hangs up; its close() brings us to _on_closed
+            self._port.hold(-1, gone=True)
+            return
+        if not gone or not bits & select.POLLIN:
+            self._slave = self._open_slave()
+        if not gone:
+            self._set_exclusive(exclusive)
+            self._arrive()
+        elif bits & select.POLLIN:
+            self._arrive()
+            if self._port is not None:
+                self._port.hold(-1, gone=True)
+        else:
+            self._await()
+
+    def _await(self) -> None:
+        """Nobody is there. Should our own opening and a guest's have been merged into one event, then the
+        guest's first octet tells of it."""
+        if self._inotify is not None and self._inotify.drain() & IN_CLOSE:
+            self._later(self._watcher.now())
+        self._watcher.watch_read(self._master, self._check)
+
+    def _arrive(self) -> None:
         if self._port is not None:
             # The next guest may have come before the last one's port was closed: LCP sorts out who speaks.
-            self._slave = slave
-            self._port.hold(slave)
+            self._port.hold(self._slave)
             return
-        self._slave = slave
-        self._port = PtyPort(self.path, self._master, slave, self._on_closed)
-        if gone:
-            self._port.hold(-1, gone=True)
+        self._port = PtyPort(self.path, self._master, self._slave, self._on_closed)
         self._on_port(self._port)
 
     def _open_slave(self) -> int:
         try:
             return os.open(self.slave_path, _SLAVE_FLAGS)
         except OSError:
-            # EBUSY: the guest asked for exclusive use
+            # EBUSY: the guest asked for exclusive use between our closing it and here
             return -1
+
+    def _set_exclusive(self, exclusive: bool) -> bool:
+        """Whether the slave was in exclusive use; it would keep us from opening it again."""
+        if self._slave < 0:
+            return False
+        before = array.array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(self._slave, TIOCGEXCL, before)
+            fcntl.ioctl(self._slave, termios.TIOCEXCL if exclusive else TIOCNXCL)
+        return bool(before[0])
 
     def _release(self) -> None:
         if self._port is not None:
@@ -231,15 +258,13 @@ class PtyLink(LinkBase):
             self._slave = -1
 
     def _on_closed(self) -> None:
-        """The owner has closed the port: after a hang-up, or of its own accord while the guest is still
-        there."""
+        """The owner has closed the port: after a hang-up, or of its own accord with the guest still there."""
         self._port = None
         if self._inotify is None:
             return
         now = self._watcher.now()
+        self._inotify.unwatch()
         if self._present:
-            self._inotify.unwatch()
-            self._release()
             self._later(now + REOPEN_AFTER)
             return
         try:
@@ -259,19 +284,25 @@ class PtyLink(LinkBase):
         self._check(now)
 
     def _clean(self) -> None:
-        """Leave nothing of the last guest to the next: settings, exclusive use (pppd sets it), data in
-        either way."""
-        if self._inotify is not None:
-            self._inotify.unwatch()
-        slave = os.open(self.slave_path, _SLAVE_FLAGS)
+        """Leave nothing of the last guest to the next: settings, exclusive use (pppd sets it), data in either
+        way. The watch is off meanwhile."""
+        if self._slave < 0:
+            self._slave = os.open(self.slave_path, _SLAVE_FLAGS)
         try:
-            fcntl.ioctl(slave, TIOCNXCL)
-            tty.setraw(slave, termios.TCSANOW)
-            termios.tcflush(slave, termios.TCIFLUSH)
-            with suppress(BlockingIOError):
-                for _ in range(64):  # 4,095 octets each: far more than a pty holds
-                    os.read(self._master, READ_SIZE)
+            self._set_exclusive(False)
+            tty.setraw(self._slave, termios.TCSANOW)
+            termios.tcflush(self._slave, termios.TCIFLUSH)
         except termios.error as error:
             raise OSError(*error.args) from None
-        finally:
-            os.close(slave)
+        with suppress(BlockingIOError):
+            for _ in range(64):  # 4,095 octets each: far more than a pty holds
+                os.read(self._master, READ_SIZE)
+
+
+def _no_pty(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            "You may not make a pseudo-terminal: have root do chmod 666 /dev/ptmx, "
+            "or use a link of another kind, such as unix-listen:PATH."
+        )
+    return f"No pseudo-terminal is to be had ({error.strerror}): is /dev/pts mounted, or are all in use?"

@@ -35,7 +35,7 @@ class FakeSocket:
         self.failures: deque[int] = deque()
         self.options: dict[tuple[int, int], object] = {}
         self.option_calls = 0
-        self.callers: deque["FakeSocket | int"] = deque()
+        self.callers: deque[FakeSocket | int] = deque()
         self.closed = False
 
     def fileno(self) -> int:

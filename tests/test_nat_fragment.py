@@ -27,6 +27,7 @@ class Setup(Bench):
         return not self.reassembler._datagrams and self.reassembler._cost == 0
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=4000), st.sampled_from((68, 296, 576, 1500)), st.randoms())
 def test_round_trip_in_any_order(payload: bytes, mtu: int, random: Random) -> None:
     setup = Setup()
@@ -62,13 +63,14 @@ def test_options_with_the_copied_flag_are_in_every_fragment() -> None:
     assert all(len(piece) <= 576 for piece in pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8191), st.binary(max_size=64), st.booleans(), st.integers(0, 3)), max_size=60))
 def test_arbitrary_fragments_only_ever_give_whole_packets(
     pieces: list[tuple[int, bytes, bool, int]],
 ) -> None:
     setup = Setup()
     for units, piece, more, ident in pieces:
-        whole = setup.feed(fragment_of(piece, units * 8, more=more, ident=ident))
+        whole = setup.feed(fragment_of(piece, units * 8, more=more, ident=ident, protocol=99))
         if whole is not None:
             sound(whole)
     setup.deadlines.expire(LIFETIME + 1)
@@ -190,9 +192,7 @@ def test_expiry_tells_only_of_datagrams_whose_first_fragment_came() -> None:
     assert setup.count["fragment.expired"] == 2
 
 
-@settings(max_examples=1)
-@given(st.just(0))
-def test_a_flood_stays_within_the_bounds(_: int) -> None:
+def test_a_flood_stays_within_the_bounds() -> None:
     """Scorecard 13, a tenth of a million of them."""
     setup = Setup()
     random = Random(5)
@@ -224,7 +224,6 @@ def test_close_forgets_everything() -> None:
 def test_deliver_stops_when_a_fragment_is_refused() -> None:
     bench = Bench(mtu=296)
     packet = build_ipv4(SERVER, GUEST, 99, bytes(60000), flags=0)
-    assert deliver(bench.line, packet, "a")
     assert deliver(bench.line, packet, "a")
     assert deliver(bench.line, packet, "a")
     assert not deliver(bench.line, packet, "a")

@@ -99,6 +99,18 @@ def test_connect_tcp_refused(host: Host) -> None:
     assert seen[-1] == errno.ECONNREFUSED
 
 
+def test_connect_error_is_not_fooled_by_a_socket_that_is_still_connecting(host: Host) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        socks = [host.connect_tcp(LOOPBACK, full.getsockname()[1]) for _ in range(8)]
+        time.sleep(0.01)
+        found = [host.connect_error(sock) for sock in socks]
+        assert found[0] == 0 and found[-1] == errno.EINPROGRESS
+        for sock in socks:
+            sock.close()
+
+
 def test_connect_tcp_over_ipv6(host: Host) -> None:
     listener = host.listen_tcp("::1", 0)
     sock = host.connect_tcp(socket.inet_pton(socket.AF_INET6, "::1"), listener.getsockname()[1])
@@ -272,60 +284,104 @@ def test_ping_of_this_machine_is_one_of_the_three(host: Host) -> None:
         sock.close()
 
 
-PING = """
+PRELUDE = """
 import sys, time
-sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + "/tests")
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
 from random import Random
 from fake_watcher import EpollWatcher
-from fakes import GATEWAY, GUEST, echo
+from fakes import GATEWAY, GUEST, echo, udp
 from nat.context import Context
 from nat.echo import EchoFlows
 from nat.host import Host
 from nat.icmp import ErrorSender
 from nat.line import Line
-from nat.packet import dotted
 from nat.policy import Policy
 from nat.table import Deadlines
-from collections import Counter
+from nat.udp import UdpFlows
 watcher = EpollWatcher()
 host = Host(watcher)
 found = host.ping()
 assert found is not None and found[1] == sys.argv[2], found
 found[0].close()
-policy = Policy(host, (b"\\x0a\\0\\2\\0", 24), GATEWAY, host_loopback=True)
+policy = Policy(host, (GATEWAY[:3] + bytes(1), 24), GATEWAY, host_loopback=True)
 context = Context(host, policy, Deadlines(), Random(1), print)
 line = Line(GUEST, 1500, lambda: None, context.count)
 line.up = True
-flows = EchoFlows(context, line, GATEWAY, ErrorSender(context, line, GATEWAY))
+errors = ErrorSender(context, line, GATEWAY)
+flows = EchoFlows(context, line, GATEWAY, errors)
+udp_flows = UdpFlows(context, line, GATEWAY, errors)
+
+def answer():
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        watcher.run_once(0.1)
+        packets = line.take(1 << 30)
+        if packets:
+            return packets
+    raise SystemExit("nothing came: " + repr(context.count))
+"""
+
+PING = """
 for size in (0, 56, 20000):
     flows.receive(echo(bytes(size), ident=99, sequence=size, destination=GATEWAY), 20, 0.0)
-    got = []
-    end = time.monotonic() + 5
-    while not got and time.monotonic() < end:
-        watcher.run_once(0.1)
-        got = line.take(1 << 30)
-    head = got[0]
+    packets = answer()
+    head = packets[0]
     assert head[12:16] == GATEWAY and head[20] == 0 and head[24:26] == bytes((0, 99)), head
-    assert sum(len(one) - 20 for one in got) == size + 8
-flows.close(0.0)
+    assert sum(len(one) - 20 for one in packets) == size + 8
+print("fine")
+"""
+
+TRACEROUTE = """
+import os, subprocess
+router = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE)
+router.stdout.readline()
+def run(command):
+    subprocess.run(command, shell=True, check=True)
+inside = f"nsenter -t {router.pid} -n "
+try:
+    run(f"ip link add v0 type veth peer name v1 netns {router.pid}")
+    run("ip addr add 198.18.0.1/24 dev v0 && ip link set v0 up && ip route add default via 198.18.0.2")
+    run(inside + "ip addr add 198.18.0.2/24 dev v1")
+    run(inside + "ip link set v1 up")
+    run(inside + "sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'")
+    far, near = bytes((203, 0, 113, 7)), bytes((198, 18, 0, 2))
+    for receive, make in ((flows.receive, echo), (udp_flows.receive, udp)):
+        for ttl, sender, what in ((1, GATEWAY, bytes((11, 0))), (2, near, bytes((11, 0))), (3, near, bytes((3, 0)))):
+            probe = make(b"payload!", destination=far, ttl=ttl)
+            receive(probe, 20, 0.0)
+            packet = answer()[0]
+            assert (packet[12:16], packet[20:22], packet[28:]) == (sender, what, probe[:28]), (make, ttl, packet)
+    probe = udp(destination=near, dport=9)
+    udp_flows.receive(probe, 20, 0.0)
+    packet = answer()[0]
+    assert (packet[12:16], packet[20:22], packet[28:]) == (near, bytes((3, 3)), probe[:28])
+    big = bytearray(udp(bytes(1400), destination=near, dport=9, flags=0x4000))
+    run("ip link set v0 mtu 1000")
+    udp_flows.receive(bytes(big), 20, 0.0)
+    packet = answer()[0]
+    assert (packet[12:16], packet[20:22], packet[24:28]) == (GATEWAY, bytes((3, 4)), (1000).to_bytes(4, "big")), packet
+    assert host.owns(bytes((198, 18, 0, 1))) and host.owns(bytes((198, 18, 0, 255))) and not host.owns(near)
+finally:
+    router.kill()
 print("fine")
 """
 
 
+@pytest.mark.parametrize("work", (PING, TRACEROUTE), ids=("ping", "traceroute"))
 @pytest.mark.parametrize(
     ("kind", "setup"), (("ping", "echo 0 0 > /proc/sys/net/ipv4/ping_group_range && "), ("raw", ""))
 )
-def test_echo_through_real_sockets(tmp_path: Path, kind: str, setup: str) -> None:
-    """In a network namespace of its own the sysctl can be set; it begins as "1 0", which is nobody."""
+def test_with_real_sockets_in_a_network_of_its_own(tmp_path: Path, kind: str, setup: str, work: str) -> None:
+    """A network namespace, in which the sysctl can be set (it begins as "1 0": nobody), and a router behind it."""
     root = str(Path(__file__).resolve().parent.parent)
-    script = tmp_path / "ping.py"
-    script.write_text(PING)
+    script = tmp_path / "work.py"
+    script.write_text(PRELUDE + work)
     setup = f'ip link set lo up && {setup}exec "$@"'
     command = ["unshare", "-rn", "sh", "-c", setup, "sh", sys.executable, str(script), root, kind]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if "unshare" in done.stderr:
         pytest.skip("network namespaces are not permitted here")
-    assert done.stdout.endswith("fine\n"), done.stderr
+    assert done.stdout.endswith("fine\n"), done.stderr + done.stdout
 
 
 def test_resolv_conf_is_parsed() -> None:

@@ -28,7 +28,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(step, max_size=300), st.sampled_from((296, 1500)))
 def test_any_order_of_calls_keeps_the_accounts(steps: list[tuple[str, int, int]], mtu: int) -> None:
     line, kicks = make(mtu)
@@ -65,7 +65,7 @@ def test_any_order_of_calls_keeps_the_accounts(steps: list[tuple[str, int, int]]
     assert line.queued == 0 and line.take(1) == []
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.sampled_from((64, 100, 576, 1000, 1500)), min_size=2, max_size=6),
     st.sampled_from((600, 3000, 9000)),

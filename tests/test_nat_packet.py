@@ -1,7 +1,7 @@
 """nat.packet: the checksum against the RFC's own words, the builders against Scapy."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import sound
 
@@ -39,11 +39,13 @@ def test_checksum_at_every_size_where_the_method_changes(size: int) -> None:
         assert sum16(memoryview(data)) == sum16(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000))
 def test_checksum_is_rfc_1071(data: bytes) -> None:
     assert checksum(data) == reference(data)
 
 
+@settings(deadline=None)
 @given(payloads, st.integers(1, 65535), st.integers(1, 65535), st.integers(1, 255))
 def test_udp_as_scapy_builds_it(payload: bytes, sport: int, dport: int, ttl: int) -> None:
     packet = build_udp(A, sport, B, dport, payload, ttl=ttl, identification=4711)
@@ -65,6 +67,7 @@ def test_a_udp_checksum_of_zero_is_sent_as_all_ones() -> None:
     assert (pseudo_header_sum(A, B, 17, 10) + sum16(packet[20:])) % 0xFFFF == 0
 
 
+@settings(deadline=None)
 @given(payloads, st.sampled_from((0, 3, 8, 11)), st.integers(0, 15), st.binary(min_size=4, max_size=4))
 def test_icmp_as_scapy_builds_it(payload: bytes, kind: int, code: int, rest: bytes) -> None:
     packet = build_icmp(A, B, kind, code, rest, payload)

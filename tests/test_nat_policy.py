@@ -5,7 +5,7 @@ from socket import inet_aton
 
 import pytest
 from fakes import GATEWAY, Bench, FakeHost
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nat.policy import Policy
@@ -114,6 +114,7 @@ NETWORKS = [IPv4Network(text) for text in (
 edges = [int(end) + step for net in NETWORKS for end in (net[0], net[-1]) for step in (-1, 0, 1)]
 
 
+@settings(deadline=None)
 @given(st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([edge for edge in edges if 0 <= edge < 1 << 32])))
 def test_against_plain_containment(number: int) -> None:
     """On another network, the one of 192.168.16.0/24."""

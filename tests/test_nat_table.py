@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nat.table import Deadlines
@@ -24,6 +24,7 @@ step = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(step, max_size=200))
 def test_deadlines_agree_with_brute_force(steps: list[tuple[str, int, float]]) -> None:
     deadlines = Deadlines()
@@ -97,3 +98,14 @@ def test_litter_of_ticks_that_really_come() -> None:
         deadlines.expire(now)
     assert len(thing.ticks) == 5000
     assert len(deadlines) < 200
+
+
+def test_owners_that_end_leave_no_litter() -> None:
+    deadlines = Deadlines()
+    for number in range(10_000):
+        thing = Thing(number)
+        deadlines.arm(thing, number + 600.0)
+        deadlines.arm(thing, math.inf)
+        deadlines.arm(thing, math.inf)
+    assert len(deadlines) < 200
+    assert deadlines.next() == math.inf

@@ -2,11 +2,13 @@
 
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 
 from pppgate.loop import Loop
+from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port
 from serialport.pty import PtyLink
 from serialport.writer import LineWriter
@@ -184,4 +186,66 @@ def test_a_slow_reader_of_a_real_pty_is_kept_busy_with_two_frames() -> None:
 def test_a_fast_reader_of_a_real_pty_is_not_held_up() -> None:
     got, _, writer = _run(0, 0.5)
     assert got > 5_000_000
+    assert not writer.meter.metered
+
+
+def _run_socket(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
+    """The same over a unix socket, whose reader takes 16 octets at a time, as QEMU's 16550 does."""
+    ours, theirs = socket.socketpair()
+    port = SocketPort("pair", ours, lambda: None)
+    loop = Loop(fast=False)
+    writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)))
+    most = 0
+
+    def flush(now: float) -> None:
+        nonlocal most
+        writer.flush(now)
+        most = max(most, port.pending())
+
+    def readable(_now: float) -> None:
+        try:
+            port.read()
+        except HangUp:
+            loop.unwatch_read(port.read_fd)
+            writer.close()
+            port.close()
+            loop.stop()
+
+    loop.watch_read(port.read_fd, readable)
+    loop.flush = flush
+    loop.deadline = lambda: writer.deadline
+    got = 0.0
+
+    def reader() -> None:
+        nonlocal got
+        start = time.monotonic()
+        count = 0
+        while (elapsed := time.monotonic() - start) < seconds:
+            if not rate:
+                count += len(theirs.recv(65536))
+            elif int(elapsed * rate) - count < 16:
+                time.sleep(0.0005)
+            else:
+                count += len(theirs.recv(16))
+        got = count / (time.monotonic() - start)
+        theirs.close()
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    loop.run(lambda: loop.stop())
+    thread.join()
+    loop.close()
+    return got, most, writer
+
+
+def test_a_slow_reader_of_a_unix_socket_is_kept_busy_with_about_two_frames() -> None:
+    got, most, writer = _run_socket(100_000, 1.0)
+    assert got >= 90_000
+    assert most <= 5500
+    assert writer.meter.metered
+
+
+def test_a_fast_reader_of_a_unix_socket_is_not_held_up() -> None:
+    got, _, writer = _run_socket(0, 0.5)
+    assert got > 50_000_000
     assert not writer.meter.metered

@@ -1,0 +1,80 @@
+"""The addresses of one network, lent to guests.
+
+In: who asks (any name the caller chooses: the link's) and perhaps a wish. Out: four octets, or None when
+the network is full. Knows nothing of links; a key that redials gets its address back unless it had to be
+given to somebody else meanwhile.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+
+class Pool:
+    """`taken`: addresses that are nobody's to have (the gateway, the name server)."""
+
+    def __init__(self, net: IPv4Network, taken: Iterable[bytes], first_guest: bytes) -> None:
+        self.net = net
+        self._taken = frozenset(taken)
+        self._lowest = int(net.network_address) + (net.prefixlen < 31)
+        self._highest = int(net.broadcast_address) - (net.prefixlen < 31)
+        self._first = int.from_bytes(first_guest, "big")
+        self._holder: dict[bytes, str] = {}  # address -> key, in use now
+        self._held: dict[str, bytes] = {}
+        self._past: dict[str, bytes] = {}  # key -> its last address, oldest first
+
+    def lease(self, key: str, wanted: bytes | None = None) -> bytes | None:
+        """The address for `key`: its own again, or `wanted` if that is in the network and free.
+
+        A wish replaces what the key holds; without one a key keeps it. A wish that cannot be granted is as
+        none.
+        """
+        held = self._held.get(key)
+        if wanted is not None and wanted != held and self._free(wanted):
+            return self._give(key, wanted)
+        if held is not None:
+            return held
+        past = self._past.get(key)
+        if past is not None and self._free(past):
+            return self._give(key, past)
+        chosen = self._choose()
+        return None if chosen is None else self._give(key, chosen)
+
+    def release(self, key: str) -> None:
+        """`key` has hung up. Its address is the last to be given to somebody else."""
+        address = self._held.pop(key, None)
+        if address is not None:
+            del self._holder[address]
+            self._past.pop(key, None)
+            self._past[key] = address
+
+    def holder(self, address: bytes) -> str | None:
+        return self._holder.get(address)
+
+    def _give(self, key: str, address: bytes) -> bytes:
+        held = self._held.pop(key, None)
+        if held is not None:
+            del self._holder[held]
+        self._past.pop(key, None)
+        for other in [other for other, past in self._past.items() if past == address]:
+            del self._past[other]
+        self._held[key] = address
+        self._holder[address] = key
+        return address
+
+    def _free(self, address: bytes) -> bool:
+        number = int.from_bytes(address, "big")
+        usable = len(address) == 4 and self._lowest <= number <= self._highest
+        return usable and address not in self._taken and address not in self._holder
+
+    def _choose(self) -> bytes | None:
+        """The first address from `first_guest` on that nobody remembers, else the longest forgotten."""
+        remembered = set(self._past.values())
+        span = self._highest - self._lowest + 1
+        start = max(self._first - self._lowest, 0)
+        # among this many addresses at least one is unknown to all three sets, if the network has so many
+        tries = min(span, len(self._taken) + len(self._holder) + len(remembered) + 1)
+        for i in range(tries):
+            address = IPv4Address(self._lowest + (start + i) % span).packed
+            if self._free(address) and address not in remembered:
+                return address
+        return next((address for address in self._past.values() if self._free(address)), None)

@@ -1,0 +1,242 @@
+"""IPCP: addresses for both ends of a link (RFC 1332) and name servers for the guest (RFC 1877).
+
+In and out as in `lcp.control`. `server` builds the end that has the addresses, `client` the end that asks
+for them; the difference is only in the options they hold. Addresses are four octets. It knows no pool: a
+`lease` callable says which address the guest gets.
+
+The other options a guest may send (IP-Addresses, Van Jacobson compression, NBNS servers) are unknown to
+both ends and so rejected.
+"""
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+from typing import ClassVar
+
+from lcp.control import ControlProtocol
+from lcp.options import ACK, REJECT, Option, Verdict, nak
+from lcp.packet import Protocol
+from lcp.trace import Words
+
+UNSPECIFIED = bytes(4)
+
+#: `lease(wanted)`: the address for the guest, `wanted` itself if it may have it (None: no wish), or None
+#: when there is none left. Asked again with the same wish it gives the same address.
+Lease = Callable[[bytes | None], bytes | None]
+
+
+def dotted(address: bytes) -> str:
+    return str(IPv4Address(address))
+
+
+class _Address(Option):
+    length = 4
+
+    @classmethod
+    def describe(cls, value: bytes) -> str:
+        return f"{cls.name} {dotted(value) if len(value) == 4 else value.hex()}"
+
+
+class ServerAddress(_Address):
+    """IP-Address (RFC 1332, 3.3) at the end that has the addresses: announces ours, assigns the guest's."""
+
+    type, name = 3, "addr"
+
+    def __init__(self, ours: bytes, lease: Lease) -> None:
+        self.ours = ours
+        self.theirs: bytes | None = None
+        self._lease = lease
+        self._asking = True
+
+    def restart(self) -> None:
+        self._asking = True
+
+    def request(self) -> bytes | None:
+        # a guest that would have it otherwise is told again, until it rejects or Naks no more
+        return self.ours if self._asking else None
+
+    def reject(self) -> None:
+        self._asking = False
+
+    def judge(self, value: bytes) -> Verdict:
+        granted = self._lease(None if value == UNSPECIFIED else value)
+        if granted is None:
+            return REJECT
+        return ACK if granted == value else nak(granted)
+
+    def missing(self) -> bytes | None:
+        return self._lease(self.theirs)
+
+    def accept(self, value: bytes | None) -> None:
+        self.theirs = self._lease(None) if value is None else value
+
+
+class ClientAddress(_Address):
+    """IP-Address at the end that asks: 0.0.0.0, or `wanted`, until the peer Naks with a better one."""
+
+    type, name = 3, "addr"
+
+    def __init__(self, wanted: bytes = UNSPECIFIED) -> None:
+        self.wanted = self.ours = wanted
+        self.theirs: bytes | None = None
+        self._asking = True
+
+    def restart(self) -> None:
+        self.ours = self.wanted
+        self._asking = True
+
+    def request(self) -> bytes | None:
+        return self.ours if self._asking else None
+
+    def nak(self, value: bytes) -> None:
+        if value != UNSPECIFIED:
+            self.ours = value
+
+    def reject(self) -> None:
+        self._asking = False
+
+    def judge(self, value: bytes) -> Verdict:
+        # 0.0.0.0 asks us for an address, and we have none to give
+        return ACK if value != UNSPECIFIED else REJECT
+
+    def accept(self, value: bytes | None) -> None:
+        self.theirs = value
+
+
+class _ServerDns(_Address):
+    """RFC 1877, 1.1 and 1.3, at the end that knows the name servers."""
+
+    def __init__(self, address: bytes | None) -> None:
+        self.address = address
+
+    def judge(self, value: bytes) -> Verdict:
+        if self.address is None:
+            return REJECT
+        return ACK if value == self.address else nak(self.address)
+
+
+class _ClientDns(_Address):
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.address = UNSPECIFIED
+        self._asking = True
+
+    def request(self) -> bytes | None:
+        return self.address if self._asking else None
+
+    def nak(self, value: bytes) -> None:
+        self.address = value
+
+    def reject(self) -> None:
+        self.address = UNSPECIFIED
+        self._asking = False
+
+
+class ServerDns1(_ServerDns):
+    type, name = 129, "ms-dns1"
+
+
+class ServerDns2(_ServerDns):
+    type, name = 131, "ms-dns2"
+
+
+class ClientDns1(_ClientDns):
+    type, name = 129, "ms-dns1"
+
+
+class ClientDns2(_ClientDns):
+    type, name = 131, "ms-dns2"
+
+
+class IpAddresses(Option):
+    """RFC 1332, 3.1, deprecated; always rejected."""
+
+    type, name = 1, "addrs"
+
+    @classmethod
+    def describe(cls, value: bytes) -> str:
+        if len(value) != 8:
+            return super().describe(value)
+        return f"addrs {dotted(value[:4])} {dotted(value[4:])}"
+
+
+class IpCompression(Option):
+    """RFC 1332, 3.2; always rejected."""
+
+    type, name = 2, "compress"
+
+    @classmethod
+    def describe(cls, value: bytes) -> str:
+        if value[:2] != b"\x00\x2d":
+            return super().describe(value)
+        return " ".join(["compress VJ", *(f"{octet:02x}" for octet in value[2:])])
+
+
+class Nbns1(_Address):
+    type, name = 130, "ms-wins1"
+
+
+class Nbns2(_Address):
+    type, name = 132, "ms-wins2"
+
+
+#: The options a trace can put into words.
+DESCRIBED: dict[int, type[Option]] = {
+    option.type: option
+    for option in (IpAddresses, IpCompression, ServerAddress, ServerDns1, ServerDns2, Nbns1, Nbns2)
+}
+
+
+#: For `lcp.trace.describe`: {**WORDS, Protocol.IPCP: IPCP_WORDS}.
+IPCP_WORDS = Words("IPCP", DESCRIBED)
+
+
+class Ipcp(ControlProtocol):
+    """Either end. `local`, `remote` and `dns` hold while it is open."""
+
+    protocol: ClassVar[int] = Protocol.IPCP
+    data_protocol: ClassVar[int] = Protocol.IP
+    name = "IPCP"
+
+    def __init__(
+        self,
+        address: ServerAddress | ClientAddress,
+        dns: Sequence[_ServerDns | _ClientDns],
+    ) -> None:
+        self._address = address
+        self._dns = tuple(dns)
+        super().__init__([address, *dns])
+
+    @classmethod
+    def server(cls, ours: bytes, lease: Lease, dns: Sequence[bytes] = ()) -> "Ipcp":
+        """`ours` is announced at once and never 0.0.0.0; `dns`: up to two, one serves as both."""
+        first = dns[0] if dns else None
+        second = dns[1] if len(dns) > 1 else first
+        return cls(ServerAddress(ours, lease), [ServerDns1(first), ServerDns2(second)])
+
+    @classmethod
+    def client(cls, wanted: bytes = UNSPECIFIED, *, ask_dns: bool = True) -> "Ipcp":
+        return cls(ClientAddress(wanted), [ClientDns1(), ClientDns2()] if ask_dns else [])
+
+    @property
+    def local(self) -> bytes:
+        return self._address.ours
+
+    @property
+    def remote(self) -> bytes | None:
+        """The peer's address; None when it has announced none."""
+        return self._address.theirs
+
+    @property
+    def dns(self) -> list[bytes]:
+        """The name servers agreed on (client) or offered (server), without repetition."""
+        known = [option.address for option in self._dns]
+        return list(dict.fromkeys(address for address in known if address and address != UNSPECIFIED))
+
+    def summary(self) -> tuple[str, str]:
+        remote = dotted(self.remote) if self.remote else "no address"
+        words = f"local {dotted(self.local)}, remote {remote}"
+        if self.dns:
+            words += f", DNS {' '.join(map(dotted, self.dns))}"
+        return words, ""

@@ -1,0 +1,124 @@
+"""One guest from its first octet to its last: a Guest, the PPP on it, and its place in the network.
+
+In: a port, and the network's parts.  Out: a station in the gateway while IP is up, event lines in plain words.
+Here PPP meets the NAT: `lcp` and `ipcp` know nothing of stations, and `nat` knows nothing of links.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ipcp.pool import Pool
+from ipcp.protocol import Ipcp
+from lcp.events import Event
+from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
+from nat.gateway import Gateway
+from nat.station import Station
+from pppgate.guest import Guest
+from serialport.port import Port, Watcher
+
+
+class Tap(Protocol):
+    """Something that looks at what a guest says and is told: a capture, a trace."""
+
+    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all sessions of one network share."""
+
+    gateway: Gateway
+    pool: Pool
+    link: LinkConfig
+    mtu: int
+    watcher: Watcher
+    taps: tuple[Tap, ...]
+    say: Callable[[str], None]
+    random: random.Random
+    dirty: dict[Guest, None]
+
+
+class Session:
+    """`key`: what the address pool remembers the guest by; `name`: what event lines call it."""
+
+    def __init__(
+        self, shared: Shared, port: Port, key: str, name: str, ended: Callable[["Session", str], None]
+    ) -> None:
+        self.shared = shared
+        self.key = key
+        self.name = name
+        self.station: Station | None = None
+        self._ended = ended
+        self._mtu = shared.mtu
+        deadlines = shared.gateway.context.deadlines
+        self.guest = Guest(port, shared.watcher, deadlines, shared.link.mru, shared.dirty, self._hung_up)
+        self.link = PppLink(shared.link, self.guest.emit, random=shared.random, events=self._on_event)
+        self.ipcp = Ipcp.server(shared.gateway.address, self._lease, [shared.gateway.dns.address])
+        self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
+        self.link.attach(self.ipcp.protocol, self.ipcp, self.ipcp.data_protocol)
+        self.link.parameters = self._on_parameters
+        self.guest.link = self.link
+        self.guest.receive = self.link.receive
+        for tap in shared.taps:
+            tap.attach(self.guest, name, shared.watcher.now)
+
+    def start(self, now: float) -> None:
+        """The port is open: begin to negotiate at once, and answer whoever begins."""
+        self.guest.start()
+        self.link.up(now)
+        self.guest.arm()
+
+    def close(self, now: float, reason: str) -> None:
+        """End the link with Terminate-Request; the port stays until the peer agrees or the owner loses patience."""
+        self.link.close(now, reason)
+        self.guest.arm()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is to be said on the line."""
+        return self.guest.closed or self.link.phase is Phase.DEAD
+
+    def abandon(self, now: float) -> None:
+        """Let go of the port, whatever the state of the link."""
+        self.guest.hang_up("closed here", now)
+
+    # PPP to NAT
+
+    def _lease(self, wanted: bytes | None) -> bytes | None:
+        identity = self.link.identity
+        key = f"user {identity.name}" if identity is not None else self.key
+        return self.shared.pool.lease(key, wanted)
+
+    def _on_parameters(self, parameters: LinkParameters) -> None:
+        guest = self.guest
+        guest.framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
+        guest.deframer.accm = parameters.rx_accm
+        self._mtu = min(self.shared.mtu, parameters.peer_mru)
+
+    def _ip_up(self, now: float) -> None:
+        address = self.ipcp.remote
+        if address is None:
+            self.shared.say(f"{self.name}: no address of the network is free for this guest")
+            self.ipcp.fail(now, "no address is free")
+            return
+        station = self.shared.gateway.arrive(address, self._mtu, self.guest.mark, now)
+        self.station = station
+        self.guest.line = station.line
+        self.link.on_ip = station.receive
+
+    def _ip_down(self, now: float) -> None:
+        station, self.station = self.station, None
+        self.guest.line = None
+        if station is not None:
+            self.shared.gateway.leave(station, now)
+
+    # Ends and words
+
+    def _hung_up(self, guest: Guest, reason: str, now: float) -> None:
+        self.shared.pool.release(self.key)
+        self._ended(self, reason)
+
+    def _on_event(self, event: Event) -> None:
+        self.shared.say(f"{self.name}: {event}")

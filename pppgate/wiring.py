@@ -1,0 +1,193 @@
+"""The one place where everything is built from a Config, joined, run, and taken down.
+
+In: a Config.  Out: the exit status, after SIGINT or SIGTERM has ended every link in order.
+"""
+
+import random
+import sys
+import time
+from functools import partial
+
+from ipcp.pool import Pool
+from lcp.link import LinkConfig
+from lcp.secrets import Anyone, Authenticator, Secrets, SecretsError
+from nat.context import Context
+from nat.dns import Dns
+from nat.forward import Forwards
+from nat.gateway import Gateway
+from nat.host import Host, HostError
+from nat.policy import Policy
+from nat.table import Deadlines
+from pppgate.capture import Capture
+from pppgate.config import Config, ConfigError
+from pppgate.guest import Guest
+from pppgate.hints import start_lines
+from pppgate.loop import Loop
+from pppgate.notices import Notices
+from pppgate.say import Say
+from pppgate.session import Session, Shared, Tap
+from pppgate.trace import Trace
+from serialport.port import Link, Port
+from serialport.url import open_link
+
+PATIENCE = 0.8  # seconds that links get to say goodbye
+
+
+def run(config: Config) -> int:
+    """Serve until a signal comes.  Raises ConfigError and PortError for what the user has to mend."""
+    links = [open_link(url) for url in config.links]
+    say = Say(config.log_level, sys.stderr if any(link.scheme == "stdio" for link in links) else sys.stdout)
+    say.capture_logging()
+    loop = Loop()
+    server = Server(config, links, loop, say)
+    try:
+        server.start()
+        return loop.run(server.end)
+    finally:
+        server.close()
+        loop.close()
+
+
+def build_gateway(config: Config, loop: Loop, say: Say) -> Gateway:
+    """The network of the guests, with its forwards listening."""
+    host = Host(loop)
+    network = (config.net.network_address.packed, config.net.prefixlen)
+    address = config.gateway.packed
+    policy = Policy(
+        host, network, address, host_loopback=config.host_loopback, internet_only=config.internet_only
+    )
+    notices = Notices(say.event, loop.now)
+    context = Context(host, policy, Deadlines(), random.SystemRandom(), notices)
+    gateway = Gateway(context, address, Dns(context, config.dns.packed))
+    gateway.forwards = Forwards(context, gateway)
+    try:
+        for forward in config.forward:
+            guest = (forward.guest or config.guest).packed
+            gateway.forwards.add(forward.protocol, forward.bind, forward.port, guest, forward.guest_port)
+    except HostError as error:
+        gateway.close(loop.now())
+        raise ConfigError(str(error)) from None
+    return gateway
+
+
+def authenticator(config: Config) -> Authenticator | None:
+    if config.auth == "none":
+        return None
+    if config.auth == "any":
+        return Anyone()
+    try:
+        return Secrets.load(config.auth)
+    except SecretsError as error:
+        raise ConfigError(str(error)) from None
+
+
+class Server:
+    """All links of one process, their sessions, and the network they share."""
+
+    def __init__(self, config: Config, links: list[Link], loop: Loop, say: Say) -> None:
+        self.links = links
+        self.loop = loop
+        self.say = say
+        self.sessions: dict[Session, None] = {}
+        self._dirty: dict[Guest, None] = {}
+        self._ending = False
+        link_config = LinkConfig(mru=config.mru, auth=authenticator(config), echo_interval=config.echo_interval)
+        self.capture = Capture(config.pcap, time.time() - loop.now(), say.warning) if config.pcap else None
+        self.gateway = build_gateway(config, loop, say)
+        taps: list[Tap] = []
+        if self.capture is not None:
+            taps.append(self.capture)
+        if config.verbose:
+            taps.append(Trace(say.event, packets=config.verbose > 1))
+        self.shared = Shared(
+            gateway=self.gateway,
+            pool=Pool(config.net, (config.gateway.packed, config.dns.packed), config.guest.packed),
+            link=link_config,
+            mtu=config.mtu,
+            watcher=loop,
+            taps=tuple(taps),
+            say=say.event,
+            random=random.SystemRandom(),
+            dirty=self._dirty,
+        )
+        loop.flush, loop.tick, loop.deadline = self._flush, self._tick, self._deadline
+
+    # Links and guests
+
+    def start(self) -> None:
+        for link in self.links:
+            link.note = self.say.event
+            link.ended = partial(self._link_ended, link)
+            link.start(self.loop, partial(self._on_port, link))
+            for line in start_lines(link):
+                self.say.event(line)
+
+    def _on_port(self, link: Link, port: Port) -> None:
+        """A guest has come."""
+        if self._ending:
+            port.close()
+            return
+        taken = {session.key for session in self.sessions}
+        number = 0
+        while (key := f"{link.url}#{number}") in taken:
+            number += 1
+        session = Session(self.shared, port, key, port.name, self._session_ended)
+        self.sessions[session] = None
+        session.start(self.loop.now())
+
+    def _session_ended(self, session: Session, reason: str) -> None:
+        self.sessions.pop(session, None)
+        self.say.debug(f"{session.name}: {reason}")
+
+    def _link_ended(self, link: Link) -> None:
+        self.links.remove(link)
+        if not self.links:
+            self.loop.stop()
+
+    # Wake-ups
+
+    def _flush(self, now: float) -> None:
+        """The end of a wake-up: flows first, since what they send goes out with the rest."""
+        dirty = self._dirty
+        self.gateway.flush(now)
+        while dirty:
+            guest, _ = dirty.popitem()
+            guest.flush(now)
+            self.gateway.flush(now)
+
+    def _deadline(self) -> float:
+        nearest = self.gateway.context.deadlines.next()
+        return nearest if self.capture is None else min(nearest, self.capture.deadline)
+
+    def _tick(self, now: float) -> None:
+        self.gateway.context.deadlines.expire(now)
+        if self.capture is not None:
+            self.capture.tick(now)
+
+    # The end
+
+    def end(self) -> None:
+        """The first signal: Terminate-Request on every link, then out, within a second."""
+        self._ending = True
+        now = self.loop.now()
+        self.say.event("Ending the links.")
+        for session in list(self.sessions):
+            session.close(now, "the gateway is being shut down")
+        self._leave_at = now + PATIENCE
+        self._check_ended(now)
+
+    def _check_ended(self, now: float) -> None:
+        if now >= self._leave_at or all(session.finished for session in self.sessions):
+            self.loop.stop()
+        else:
+            self.loop.call_at(now + 0.02, self._check_ended)
+
+    def close(self) -> None:
+        now = self.loop.now()
+        for session in list(self.sessions):
+            session.abandon(now)
+        for link in list(self.links):
+            link.stop()
+        self.gateway.close(now)
+        if self.capture is not None:
+            self.capture.close()
