@@ -212,6 +212,7 @@ class ControlProtocol:
         getattr(self, f"_{action}")(now)
 
     def _tlu(self, now: float) -> None:
+        self.reason = self.peer_reason = ""
         self.on_up(now)
         self._layer(True, now)
 

@@ -62,8 +62,10 @@ class Timing(NamedTuple):
     max_failure: int = 5
 
 
-#: A request older than this when the peer speaks up was most likely sent before it listened.
+#: When the peer speaks up for the first time: seconds until a request of ours is repeated, and the same when
+#: that request is older than the first figure, so that it was most likely sent before the peer listened.
 HURRY_SECONDS = 0.5
+HURRY_OLD_SECONDS = 0.2
 
 _E = Event
 
@@ -119,6 +121,7 @@ class Automaton:
         self._owner = owner
         self._restarts = 0
         self._requested_at = -math.inf
+        self._hurried = True
         self._acting = False
         self._later: list[Event] = []
 
@@ -135,6 +138,9 @@ class Automaton:
         if cell is None:
             return False
         actions, following = cell
+        if "scr" in actions:
+            # a request that the peer has not provoked may be sent before it listens
+            self._hurried = event not in (Event.UP, Event.OPEN, Event.TO_PLUS)
         self._acting = True
         for action in actions:
             self._act(action, actions, now)
@@ -171,16 +177,17 @@ class Automaton:
             self.event(Event.TO_PLUS if self._restarts > 0 else Event.TO_MINUS, now)
 
     def hurry(self, now: float) -> None:
-        """The peer has just spoken while a request of ours waits for an answer.
+        """The peer has just asked for something while a request of ours waits for an answer.
 
-        A request older than half a second was probably sent before the peer listened (a guest that starts
-        its pppd long after the line was opened), so it is repeated now, and a younger one half a second
-        after it was sent, instead of up to three seconds later.
+        If it is the first thing heard since that request, the request may have been sent before the peer
+        listened (a guest that starts its pppd long after the line was opened). So it is soon repeated, once,
+        instead of up to three seconds later; not at once, because it may yet lie in the peer's buffer.
         """
-        if self.state in (State.REQ_SENT, State.ACK_SENT):
+        if self.state in (State.REQ_SENT, State.ACK_SENT) and not self._hurried:
+            self._hurried = True
             self._restarts = max(self._restarts, self.timing.max_configure - 1)
-            self.deadline = min(self.deadline, max(now, self._requested_at + HURRY_SECONDS))
-            self.tick(now)
+            old = now - self._requested_at >= HURRY_SECONDS
+            self.deadline = min(self.deadline, now + (HURRY_OLD_SECONDS if old else HURRY_SECONDS))
 
     def expect_anew(self, now: float) -> None:
         """A Configure-Request has come while we only give the peer time to hang up after its own

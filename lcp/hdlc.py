@@ -109,10 +109,9 @@ class Deframer:
                 continue
             frame = unescape(part) if ESCAPE in part else part
             if check(frame) != good or not 4 <= len(frame) <= longest or part[-1] == 0x7D:
-                repaired = self._repair(part)
-                if repaired is None:
+                frame = self._repair(part, frame)
+                if not frame:
                     continue
-                frame = repaired
             # address and control are left out at will, whatever was agreed (RFC 1662, 3.1; RFC 1661, 6.6)
             if frame[0] == 0xFF and frame[1] == 0x03:
                 if len(frame) == 4:
@@ -124,12 +123,14 @@ class Deframer:
         self.count["hdlc.frames"] += len(frames)
         return frames
 
-    def _repair(self, part: bytes) -> bytes | None:
-        """The frame in `part` once the line's own control octets are taken out, or None and a count."""
+    def _repair(self, part: bytes, frame: bytes) -> bytes:
+        """What `part`, unescaped to `frame`, holds without the line's own control octets; b"" and a count
+        when that is no good frame either."""
         if part[-1] == 0x7D:
             self.count["hdlc.abort"] += 1
-            return None
-        frame = unescape(part.translate(None, controls(self.accm)))
+            return b""
+        if self._check(frame) != self._good:
+            frame = unescape(part.translate(None, controls(self.accm)))
         if len(frame) < 4:
             self.count["hdlc.runt"] += 1
         elif len(frame) > self._longest:
@@ -138,7 +139,7 @@ class Deframer:
             self.count["hdlc.fcs"] += 1
         else:
             return frame
-        return None
+        return b""
 
 
 class Framer:

@@ -149,6 +149,7 @@ class PppLink:
         self._ip_open = False
         self._heard = -math.inf
         self._echo_at = math.inf
+        self._echoed_at = -math.inf
         self._unanswered = 0
         self._begun: float | None = None
         self._closing = False  # LCP is leaving Opened: its own event says why
@@ -297,6 +298,7 @@ class PppLink:
             )
         )
         self._unanswered = 0
+        self._echoed_at = -math.inf
         if self.config.echo_interval > 0:
             self._echo_at = now + self.config.echo_interval
         self._tell(events.Established(lcp.agreed(), self._seconds(now)))
@@ -458,15 +460,17 @@ class PppLink:
 
         Any frame is a sign of life, so a busy line carries no echoes (pppd's lcp-echo-adaptive).
         """
-        due = self._heard + self.config.echo_interval
+        interval = self.config.echo_interval
+        if self._heard >= self._echoed_at:
+            self._unanswered = 0
         if self.lcp.echo_refused:
             self._echo_at = math.inf
-        elif due > now:
-            self._unanswered = 0
-            self._echo_at = due
+        elif self._heard + interval > now:
+            self._echo_at = self._heard + interval
         elif self._unanswered >= self.config.echo_failures:
             self.lcp.fail(now, f"no answer to {self._unanswered} echo requests")
         else:
             self._unanswered += 1
-            self._echo_at = now + self.config.echo_interval
+            self._echoed_at = now
+            self._echo_at = now + interval
             self.lcp.echo()

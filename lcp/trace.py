@@ -38,6 +38,8 @@ def describe(protocol: int, information: bytes, words: Mapping[int, Words] = WOR
         return f"{name} packet, {len(information)} octets"
     packet = parse(information)
     if packet is None:
+        if protocol == Protocol.PAP:  # a password may be in it
+            return f"{name} malformed, {len(information)} octets"
         return f"{name} malformed: {_hex(information)}"
     code, identifier, data = packet
     if protocol == Protocol.PAP:

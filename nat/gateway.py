@@ -99,9 +99,9 @@ class Gateway:
         if destination == self.dns.address and packet[hlen + 2 : hlen + 4] == b"\0\x35":
             self.dns.receive(station.line, packet, hlen, now)
             return
-        if destination == self.address and self.forwards is not None:
-            if self.forwards.receive_udp(station.line, packet, hlen, now):
-                return
+        forwards = self.forwards if destination == self.address else None
+        if forwards is not None and forwards.receive_udp(station.line, packet, hlen, now):
+            return
         station.udp.receive(packet, hlen, now)
 
     # Wake-ups

@@ -95,7 +95,7 @@ class ErrorSender:
         if not may_answer(packet, hlen):
             self._count["icmp.error_not_due"] += 1
             return False
-        self._tokens = min(BURST, self._tokens + (now - self._last) * RATE)
+        self._tokens = min(BURST, self._tokens + max(0.0, now - self._last) * RATE)
         self._last = now
         if self._tokens < 1.0:
             self._count["icmp.error_rate"] += 1

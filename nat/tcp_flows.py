@@ -130,9 +130,12 @@ class TcpFlows:
 
     def _connected(self, key: bytes, now: float) -> None:
         """The host's connection has succeeded or failed."""
-        sock, syn = self.connecting.pop(key)
-        self.context.host.unwatch_write(sock.fileno())
+        sock, syn = self.connecting[key]
         failure = self.context.host.connect_error(sock)
+        if failure == errno.EINPROGRESS:
+            return
+        del self.connecting[key]
+        self.context.host.unwatch_write(sock.fileno())
         if failure:
             sock.close()
             self._not_connected(syn, failure, now)

@@ -17,7 +17,7 @@ from typing import Final
 
 from nat.context import Context
 from nat.fragment import deliver
-from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL
+from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL, ORIGIN_LOCAL
 from nat.icmp import (
     PROHIBITED,
     TIME_EXCEEDED,
@@ -172,8 +172,11 @@ class UdpFlows:
         packet = build_udp(source, port, self._line.address, flow.port, payload, identification=self._identification)
         deliver(self._line, packet, flow.key)
 
-    def drain_errors(self, flow: UdpFlow, now: float) -> bool:
-        """Pass on what the socket's error queue holds.  True if anything was there."""
+    def drain_errors(self, flow: UdpFlow, now: float, sending: _Peer | None = None) -> bool:
+        """Pass on what the socket's error queue holds.  True if anything was there.
+
+        sending: whom the host's own errors are about; they do not name the port on a socket that is not connected.
+        """
         some = False
         for _ in range(BATCH):
             fault = self._host.read_error(flow.sock)
@@ -182,6 +185,8 @@ class UdpFlows:
             some = True
             address = self._policy.guest_address(fault.destination)
             peer = flow.peers.get(address + fault.port.to_bytes(2, "big"))
+            if peer is None and fault.origin == ORIGIN_LOCAL:
+                peer = sending
             if peer is None or not peer.quote:
                 self.count["udp.error_unmatched"] += 1
                 continue
@@ -284,7 +289,7 @@ class UdpFlows:
             except OSError as error:
                 errno = error.errno or 0
             # Either this datagram failed, or the socket reports an earlier one's error instead of sending it.
-            reported = self.drain_errors(flow, now)
+            reported = self.drain_errors(flow, now, peer)
             if not reported or errno == EMSGSIZE or attempt:
                 self._failed(peer, errno, now, reported=reported)
                 return

@@ -69,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
     add("--net", metavar="NET", help="network of the guests (10.0.2.0/24)")
     add("--gateway", metavar="A", help="our address in it (the 2nd: 10.0.2.2)")
     add("--dns", metavar="A", help="where the DNS relay answers (the 3rd: 10.0.2.3)")
+    add(
+        "--resolver",
+        metavar="A[:PORT]",
+        action="append",
+        help="a DNS resolver to ask instead of this host's own (/etc/resolv.conf); repeatable",
+    )
     add("--guest", metavar="A", help="the first guest's address (the 15th: 10.0.2.15)")
     add(
         "--forward",

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, Literal
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 _FILE_MOST = 1 << 20
@@ -28,7 +28,7 @@ class ConfigError(Exception):
 class Forward:
     """A port of the host that leads to a guest."""
 
-    protocol: str
+    protocol: Literal["tcp", "udp"]
     """ "tcp" or "udp"."""
     bind: str
     """Numeric address of the host, IPv4 or IPv6."""
@@ -44,9 +44,20 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class Resolver:
+    """A DNS resolver of the host's side."""
+
+    address: str
+    """Numeric, IPv4 or IPv6."""
+    port: int = 53
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
 class Config:
-    """The names are those of the options and of the keys in the TOML file (there `-` and `_` mean the
-    same)."""
+    """The names are those of the options and of the keys in the TOML file, where `-` and `_` are the same."""
 
     links: tuple[str, ...] = ("pty:",)
     """Where guests dial in: pty:[SYMLINK], tty:PATH, ... (serialport.url.open_link)."""
@@ -58,6 +69,8 @@ class Config:
     """The address where the DNS relay answers; guests are told of it."""
     guest: IPv4Address = IPv4Address("10.0.2.15")
     """The first address that a guest gets; the next guests get the following ones."""
+    resolver: tuple[Resolver, ...] = ()
+    """Resolvers that the DNS relay asks; empty: those of the host's /etc/resolv.conf."""
     host_loopback: bool = False
     """Lead connections to the gateway's address to 127.0.0.1 of the host."""
     internet_only: bool = False
@@ -131,6 +144,8 @@ def build(*sources: Mapping[str, Any]) -> Config:
         values["echo_interval"] = _seconds("echo_interval", merged["echo_interval"])
     if "forward" in merged:
         values["forward"] = _forwards(merged["forward"], net, gateway, dns)
+    if "resolver" in merged:
+        values["resolver"] = _resolvers(merged["resolver"])
     if "auth" in merged:
         values["auth"] = _auth(merged["auth"])
     if "pcap" in merged:
@@ -143,8 +158,9 @@ def build(*sources: Mapping[str, Any]) -> Config:
 def parse_forward(spec: str) -> Forward:
     """tcp|udp:[BIND:]PORT=[GUEST:]PORT; an IPv6 BIND in brackets. Raises ConfigError."""
     outside, equals, inside = spec.partition("=")
-    protocol, colon, rest = outside.partition(":")
-    if not equals or not colon or protocol not in ("tcp", "udp"):
+    name, colon, rest = outside.partition(":")
+    protocol: Literal["tcp", "udp"] = "udp" if name == "udp" else "tcp"
+    if not equals or not colon or name != protocol:
         raise ConfigError(
             f"The forward {spec!r} is not understood: write tcp:PORT=PORT or udp:[BIND:]PORT=[GUEST:]PORT."
         )
@@ -162,7 +178,7 @@ def parse_forward(spec: str) -> Forward:
         raise ConfigError(
             f"The forward {spec!r} has no valid guest: {guest} is not an IPv4 address."
         ) from None
-    return Forward(protocol, str(address), port, inner, guest_port)
+    return Forward("tcp" if protocol == "tcp" else "udp", str(address), port, inner, guest_port)
 
 
 # -- the parts
@@ -268,6 +284,30 @@ def _forwards(value: object, net: IPv4Network, gateway: IPv4Address, dns: IPv4Ad
             raise ConfigError(f"The forward {forward} uses a port that another one uses already.")
         seen.add(key)
     return forwards
+
+
+def _resolvers(value: object) -> tuple[Resolver, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ConfigError('resolver: write a list, as in resolver = ["9.9.9.9", "[2620:fe::fe]:53"].')
+    return tuple(each if isinstance(each, Resolver) else _resolver(_text("resolver", each)) for each in value)
+
+
+def _resolver(text: str) -> Resolver:
+    host, port = text, "53"
+    if text.startswith("[") or text.count(":") == 1:
+        host, colon, port = text.rpartition(":")
+        if not colon or text.endswith("]"):
+            host, port = text, "53"
+        host = host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ConfigError(f"resolver: {text} is not an IP address; write ADDR, ADDR:PORT or [IPv6]:PORT.") from None
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"resolver: {text} has no valid port: {port!r} is not a number from 1 to 65535.")
+    return Resolver(str(address), int(port))
 
 
 def _auth(value: object) -> str:

@@ -57,9 +57,8 @@ class LoopTimer:
 class Loop:
     """Implements the watcher that `serialport` and `nat.host` ask for.
 
-    The owner sets `flush`, `tick` and `deadline`. Callbacks may watch, unwatch and close any descriptor.
-    One that was ready in the same wake-up may still be called after its number was given to another file:
-    callbacks have to live with a read that brings nothing.
+    The owner sets `flush`, `tick` and `deadline`. Callbacks may watch, unwatch and close any descriptor. An event
+    found before a number was given to another file is not passed on to the new one.
     """
 
     def __init__(self, *, fast: bool = True) -> None:
@@ -72,6 +71,7 @@ class Loop:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._muted: set[int] = set()
+        self._fresh: set[int] = set()
         self._failures: Counter[int] = Counter()
         self._reported: dict[tuple[str, str, int], float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -131,6 +131,7 @@ class Loop:
             self._epoll.modify(fd, mask)
         except FileNotFoundError:
             self._epoll.register(fd, mask)
+            self._fresh.add(fd)
 
     # -- a wake-up
 
@@ -141,7 +142,11 @@ class Loop:
             if not ready:
                 return
             now = time.monotonic()
+            fresh = self._fresh
+            fresh.clear()
             for fd, events in ready:
+                if fd in fresh:
+                    continue  # its number meant another file when this event was found
                 if events & (_READ | _TROUBLE):
                     callback = self._readers.get(fd)
                     if callback is not None:
@@ -154,6 +159,8 @@ class Loop:
                     if callback is not None:
                         self._call(callback, fd, now)
             self._finish(now)
+            if self._armed <= now:
+                return  # a deadline has passed: its timer is asyncio's to fire
 
     def _call(self, callback: Callback, fd: int, now: float) -> None:
         try:
@@ -239,7 +246,9 @@ class Loop:
         once, and a third is the kernel's to deal with. Returns the exit status: 0, or 128 + the number of a
         second signal.
         """
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signals.append(signal.SIGHUP)  # and under nohup it stays ignored
         for number in signals:
             self.loop.add_signal_handler(number, self._on_signal, number, on_signal)
         try:

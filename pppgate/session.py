@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ipcp.pool import Pool
 from ipcp.protocol import Ipcp
-from lcp.events import Event
+from lcp.events import Established, Event
 from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from nat.gateway import Gateway
 from nat.station import Station
@@ -121,4 +121,5 @@ class Session:
         self._ended(self, reason)
 
     def _on_event(self, event: Event) -> None:
-        self.shared.say(f"{self.name}: {event}")
+        if not isinstance(event, Established):  # all that it says stands in NetworkUp, unless that never comes
+            self.shared.say(f"{self.name}: {event}")

@@ -4,6 +4,7 @@ In: a Config.  Out: the exit status, after SIGINT or SIGTERM has ended every lin
 """
 
 import random
+import socket
 import sys
 import time
 from functools import partial
@@ -15,7 +16,7 @@ from nat.context import Context
 from nat.dns import Dns
 from nat.forward import Forwards
 from nat.gateway import Gateway
-from nat.host import Host, HostError
+from nat.host import Host, HostError, Resolver
 from nat.policy import Policy
 from nat.table import Deadlines
 from pppgate.capture import Capture
@@ -50,7 +51,11 @@ def run(config: Config) -> int:
 
 def build_gateway(config: Config, loop: Loop, say: Say) -> Gateway:
     """The network of the guests, with its forwards listening."""
-    host = Host(loop)
+    resolvers = [
+        Resolver(socket.AF_INET6 if ":" in each.address else socket.AF_INET, each.address, each.port)
+        for each in config.resolver
+    ]
+    host = Host(loop, resolvers or None)
     network = (config.net.network_address.packed, config.net.prefixlen)
     address = config.gateway.packed
     policy = Policy(

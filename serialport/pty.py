@@ -74,12 +74,9 @@ class PtyPort:
         if self._slave < 0:
             return 0 if self._gone else -1
         try:
+            # What was just written gets there by way of a kernel worker; a poll of the slave waits for it.
+            self._poll.poll(0)
             fcntl.ioctl(self._slave, termios.FIONREAD, self._count)
-            if self._count[0] == 0:
-                # What was just written gets there by way of a kernel worker; a poll of the slave waits for
-                # it.
-                self._poll.poll(0)
-                fcntl.ioctl(self._slave, termios.FIONREAD, self._count)
         except OSError:
             # a guest that did vhangup(2) has cut off our descriptor too
             return -1

@@ -186,17 +186,17 @@ class ListenLink(LinkBase):
             self._made = None
 
     def _listen_tcp(self) -> None:
+        failure: OSError | None = None
         for family, address in resolve(self.url, self._host, self._number):
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            self._listeners.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
-                listener.bind(address)
-                listener.listen(16)
+                self._listeners.append(_tcp_listener(family, address))
             except OSError as error:
-                raise PortError(_bind_sentence(self.path, self._number, error)) from None
+                failure = error
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise PortError(_bind_sentence(self.path, self._number, error)) from None
+        # a name such as localhost may have an IPv6 address on a host without IPv6
+        if failure is not None and not self._listeners:
+            raise PortError(_bind_sentence(self.path, self._number, failure))
 
     def _listen_unix(self) -> None:
         _clear_stale(self.path)
@@ -241,6 +241,20 @@ class ListenLink(LinkBase):
         port = SocketPort(name, sock, lambda: self._ports.discard(port))
         self._ports.add(port)
         self._on_port(port)
+
+
+def _tcp_listener(family: int, address: tuple[str, int]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def unix_path(url: str, where: str) -> str:

@@ -41,7 +41,8 @@ def test_only_the_allowed_arrows(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_libraries_are_imported_lazily(path: Path) -> None:
     lazy = {name for names in LIBRARIES.values() for name in names}
-    top = ast.Module([node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    body = ast.parse(path.read_text()).body
+    top = ast.Module([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], [])
     assert not imports(top) & lazy
 
 

@@ -107,17 +107,28 @@ def test_tick_before_the_deadline_does_nothing():
     assert recorder.actions == before
 
 
-@pytest.mark.parametrize(("spoken_at", "again_at"), [(0.1, 0.5), (0.5, 0.5), (2.0, 2.0)])
-def test_hurry_repeats_a_request_sent_before_the_peer_listened(spoken_at, again_at):
+@pytest.mark.parametrize(("spoken_at", "again_at"), [(0.1, 0.6), (0.5, 0.7), (2.0, 2.2), (2.9, 3.0)])
+def test_hurry_repeats_once_a_request_sent_before_the_peer_listened(spoken_at, again_at):
     recorder = Recorder()
-    recorder.automaton.event(Event.OPEN, 0.0)
-    recorder.automaton.event(Event.UP, 0.0)
-    recorder.automaton.event(Event.RCR_PLUS, spoken_at)
-    recorder.automaton.hurry(spoken_at)
-    if again_at > spoken_at:
-        assert recorder.automaton.deadline == again_at
-        recorder.automaton.tick(again_at)
-    assert recorder.actions.count("scr") == 2 and recorder.automaton.deadline == again_at + 3.0
+    automaton = recorder.automaton
+    automaton.event(Event.OPEN, 0.0)
+    automaton.event(Event.UP, 0.0)
+    automaton.event(Event.RCR_PLUS, spoken_at)
+    automaton.hurry(spoken_at)
+    assert automaton.deadline == again_at and recorder.actions.count("scr") == 1
+    automaton.hurry(spoken_at)
+    automaton.tick(again_at)
+    assert recorder.actions.count("scr") == 2 and automaton.deadline == again_at + 3.0
+
+
+@pytest.mark.parametrize("state", [State.STOPPED, State.OPENED])
+def test_a_request_that_the_peer_provoked_is_not_hurried(state):
+    """On a very slow line an early repetition would make the peer begin anew."""
+    recorder = Recorder()
+    recorder.automaton.state = state
+    recorder.automaton.event(Event.RCR_PLUS, 10.0)
+    recorder.automaton.hurry(10.0)
+    assert recorder.automaton.deadline == 13.0
 
 
 def test_an_event_caused_by_an_action_waits_for_the_state():

@@ -137,7 +137,7 @@ def test_a_wake_up_takes_a_bounded_number_of_callers() -> None:
     assert len(setup.gateway.opened) == BATCH
 
 
-def test_udp_there_and_back_each_caller_by_a_port_of_its_own() -> None:
+def test_udp_callers_come_from_the_gateway_each_by_a_port_of_its_own_cve_2021_20199() -> None:
     setup = Setup("udp")
     setup.datagram(b"one", ("192.0.2.77", 5555))
     setup.datagram(b"two", ("192.0.2.78", 5555))

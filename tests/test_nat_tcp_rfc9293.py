@@ -98,6 +98,15 @@ def test_only_the_hosts_success_is_answered() -> None:
     assert answer.flags == SYN | ACK
 
 
+def test_a_wake_up_before_the_connection_is_decided_changes_nothing() -> None:
+    script = Script()
+    script.host.connect_failure = errno.EINPROGRESS
+    script.guest(SYN, 0, 0)
+    assert script.ready() == [] and len(script.table.connecting) == 1
+    script.host.connect_failure = 0
+    assert script.ready()[0].flags == SYN | ACK
+
+
 def test_a_repeated_syn_while_connecting_opens_no_second_socket() -> None:
     script = Script()
     script.host.connects = False
@@ -187,7 +196,8 @@ def test_the_syn_again_after_the_answer_gets_the_same_answer() -> None:
 @pytest.mark.parametrize(
     ("options", "mss"),
     ((b"", 536), (b"\x02\x04\x00\x00", 48), (b"\x02\x04\x00\x01", 48), (b"\x02\x04\xff\xff", 65535),
-     (b"\x02\x00\x00\x00", 536), (b"\x02\x01\x00\x00", 536), (b"\x01\x01\x02\x04", 536), (b"\xfe\x02\x02\x04\x05\xb4\x00\x00", 1460)),
+     (b"\x02\x00\x00\x00", 536), (b"\x02\x01\x00\x00", 536), (b"\x01\x01\x02\x04", 536),
+     (b"\xfe\x02\x02\x04\x05\xb4\x00\x00", 1460)),
 )  # fmt: skip
 def test_mss_absent_absurd_or_malformed(options: bytes, mss: int) -> None:  # MUST-15, MUST-6, MUST-7
     assert parse_syn_options(options).mss == mss
@@ -278,8 +288,8 @@ def test_an_offered_window_is_never_taken_back() -> None:  # SHLD-14
     script.sock.room = 0
     edges = []
     for at in range(200):
-        for segment in script.guest(ACK, 1 + 700 * at, 1, bytes(700)):
-            edges.append((segment.acknowledgement - ISS & MASK) + (segment.window << 2))
+        answers = script.guest(ACK, 1 + 700 * at, 1, bytes(700))
+        edges.extend((segment.acknowledgement - ISS & MASK) + (segment.window << 2) for segment in answers)
     assert edges == sorted(edges) and edges[-1] <= 1 + RCV_CAPACITY + 65535
 
 
@@ -620,10 +630,9 @@ def test_a_forward_that_the_guest_refuses_is_reset() -> None:
     gateway = bytes((10, 0, 2, 2))
     script.table.call(sock, gateway, 22, script.now)  # type: ignore[arg-type]
     (syn,) = script.out()
-    script.table.receive(
-        build_segment(GUEST, 22, gateway, syn.source_port, sequence=0, acknowledgement=syn.sequence + 1, flags=RST | ACK),
-        script.now,
-    )
+    refusal = build_segment(GUEST, 22, gateway, syn.source_port, sequence=0, acknowledgement=syn.sequence + 1,
+                            flags=RST | ACK)  # fmt: skip
+    script.table.receive(refusal, script.now)
     assert sock.was_reset and sock.closed and not script.table.flows
 
 

@@ -40,16 +40,25 @@ def test_frames_with_direction_and_time(tmp_path: Path) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
-def test_wrapping_passes_everything_on(tmp_path: Path) -> None:
+def test_attached_to_a_guest_it_passes_everything_on(tmp_path: Path) -> None:
     capture = Capture(str(tmp_path / "x.pcap"), 0.0)
     got: list[object] = []
-    receive = capture.wrap_receive(lambda frame, now: got.append((frame, now)))
-    emit = capture.wrap_emit(lambda protocol, information: got.append((protocol, information)), lambda: 7.0)
-    receive(b"\x21abc", 1.0)
-    emit(0x21, b"def")
+
+    class Guest:
+        def receive(self, frame: bytes, now: float) -> None:
+            got.append((frame, now))
+
+        def frame(self, protocol: int, information: bytes) -> bytes:
+            got.append((protocol, information))
+            return b"framed"
+
+    guest = Guest()
+    capture.attach(guest, "the guest", lambda: 7.0)  # type: ignore[arg-type]
+    guest.receive(b"\x21abc", 1.0)
+    assert guest.frame(0x21, b"def") == b"framed"
     capture.close()
     assert got == [(b"\x21abc", 1.0), (0x21, b"def")]
-    assert [(d, f) for _, d, f in records(tmp_path / "x.pcap")] == [(0, b"\x21abc"), (1, b"\x00\x21def")]
+    assert records(tmp_path / "x.pcap") == [(1.0, 0, b"\x21abc"), (7.0, 1, b"\x00\x21def")]
 
 
 def test_nothing_is_due_while_idle_and_a_second_after_a_packet_it_is_written(tmp_path: Path) -> None:

@@ -251,3 +251,24 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "huge").write_bytes(b"#" * (1 << 21))
     with pytest.raises(ConfigError, match="is larger than"):
         load(str(tmp_path / "huge"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("9.9.9.9", "9.9.9.9", 53),
+        ("127.0.0.1:5353", "127.0.0.1", 5353),
+        ("2620:fe::fe", "2620:fe::fe", 53),
+        ("[2620:fe::fe]:54", "2620:fe::fe", 54),
+        ("[::1]", "::1", 53),
+    ],
+)
+def test_resolvers(text: str, address: str, port: int) -> None:
+    (resolver,) = build({"resolver": [text]}).resolver
+    assert (resolver.address, resolver.port) == (address, port)
+
+
+@pytest.mark.parametrize("text", ["dns.example", "1.2.3.4:0", "1.2.3.4:x", "[::1]:70000", "", "1.2.3.4:5:6"])
+def test_bad_resolvers(text: str) -> None:
+    with pytest.raises(ConfigError):
+        build({"resolver": [text]})

@@ -347,3 +347,67 @@ def test_it_works_without_uvloop() -> None:
         "loop = Loop(); assert isinstance(loop.loop, asyncio.SelectorEventLoop); loop.close()"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_deadline_is_met_while_descriptors_stay_ready(
+    loop: Loop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    deadline = loop.now() + 0.02
+    late: list[float] = []
+    theirs.send(b"never read")
+    loop.watch_read(ours.fileno(), lambda now: time.sleep(0.0005))
+
+    def tick(now: float) -> None:
+        late.append(now - deadline)
+        loop.stop()
+
+    loop.deadline = lambda: deadline
+    loop.tick = tick
+    loop.run(lambda: None)
+    assert late[0] < 0.1
+    loop.unwatch_read(ours.fileno())
+
+
+def test_under_nohup_a_lost_terminal_is_ignored(loop: Loop) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        signals: list[int] = []
+        loop.call_at(loop.now() + 0.01, lambda now: os.kill(os.getpid(), signal.SIGHUP))
+        loop.call_at(loop.now() + 0.03, lambda now: loop.stop())
+        loop.run(lambda: signals.append(1))
+        assert signals == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_event_is_not_passed_on_to_a_file_that_took_over_the_number(loop: Loop) -> None:
+    first, second = socket.socketpair(), socket.socketpair()
+    number = second[0].fileno()
+    called: list[str] = []
+    kept: list[socket.socket] = [*first, second[1]]
+
+    def take_over(now: float) -> None:
+        """Both are ready in this wake-up; the second is closed, and its number goes to a pipe with nothing in it."""
+        first[0].recv(10)
+        loop.unwatch_read(number)
+        second[0].close()
+        quiet = socket.socketpair()
+        kept.extend(quiet)
+        if quiet[0].fileno() != number:
+            os.dup2(quiet[0].fileno(), number)
+        loop.watch_read(number, lambda now: called.append("stale"))
+        loop.call_at(loop.now() + 0.02, lambda now: loop.stop())
+
+    # the order in which epoll reports is the order in which they became ready
+    loop.watch_read(first[0].fileno(), take_over)
+    loop.watch_read(number, lambda now: called.append("original"))
+    first[1].send(b"x")
+    second[1].send(b"x")
+    loop.run(lambda: None)
+    loop.unwatch_read(number)
+    if number not in [each.fileno() for each in kept]:
+        os.close(number)
+    for each in kept:
+        each.close()
+    assert called == []

@@ -313,3 +313,15 @@ def test_host_and_port(text: str, expected: tuple[str, int]) -> None:
 def test_host_and_port_refuses(text: str) -> None:
     with pytest.raises(PortError):
         host_and_port("tcp:" + text, text, "127.0.0.1")
+
+
+def test_a_name_without_one_of_its_addresses_still_listens(
+    watcher: EpollWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = free_port()
+    both = [(socket.AF_INET6, ("2001:db8::1", number)), (socket.AF_INET, ("127.0.0.1", number))]
+    monkeypatch.setattr("serialport.sockets.resolve", lambda *_: both)
+    link = open_link(f"tcp-listen:localhost:{number}")
+    link.start(watcher, lambda port: None)
+    connect(("127.0.0.1", number)).close()
+    link.stop()

@@ -46,11 +46,12 @@ class Guest:
 
     def __init__(self) -> None:
         self.console: pexpect.spawn[str] | None = None
+        self.boot_text = ""
         self.work = Path(tempfile.mkdtemp(prefix="guest-"))
         self.log = (self.work / "console.log").open("w", encoding="utf-8")
 
     def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> Guest:
-        """Boot with `tty` (a path on the host) as the other end of the guest's serial port."""
+        """Boot with `tty` (a path of the host) as the other end of the guest's serial port."""
         raise NotImplementedError
 
     def __enter__(self) -> Guest:
@@ -68,6 +69,7 @@ class Guest:
         self.console.logfile_read = self.log
         try:
             self.console.expect_exact(READY)
+            self.boot_text = str(self.console.before)
         except (pexpect.TIMEOUT, pexpect.EOF):
             raise GuestError(f"the guest did not boot within {timeout:.0f} s:\n{self.tail()}") from None
 

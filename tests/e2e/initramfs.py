@@ -36,7 +36,8 @@ cd /run
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 stty -echo -onlcr
 echo {ready}
-cat | sh
+# Not cat: busybox's waits in sendfile until there is more than one line.
+dd bs=4096 2>/dev/null | sh
 poweroff -f
 """
 # Enough of /etc/ppp/options for Debian's pppd to behave as it does on a Debian guest.

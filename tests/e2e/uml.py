@@ -3,6 +3,7 @@
 In:  Debian's packages user-mode-linux and ppp; a tty of the host for its serial line.
 Out: a Guest whose root is the host's own file system, mounted read-only, with a tmpfs over whatever a
      guest may want to write (/run, /tmp, /var, /root, /etc/ppp), so that the host's files stay as they are.
+     What the host puts into `share` is under /mnt in the guest.
 It can run as another, unprivileged user: then it reads what that user may read.
 """
 
@@ -37,6 +38,7 @@ mount --bind /run/etc-ppp /etc/ppp
 mount --bind /run/resolv.conf /etc/resolv.conf
 [ -z "{pppd}" ] || mount --bind "{pppd}" /usr/sbin/pppd
 for module in {modules}; do insmod "$module" 2>/dev/null; done
+mount --bind "{share}" /mnt
 for directory in /tmp /var /root; do mount -t tmpfs tmpfs $directory; done
 mkdir -p /var/log /var/tmp
 ln -s /run /var/run
@@ -90,6 +92,8 @@ class UmlGuest(Guest):
         super().__init__()
         self.memory = memory
         self.uid = uid
+        self.share = self.work / "share"
+        self.share.mkdir()
 
     def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> UmlGuest:
         pppd = ""
@@ -99,7 +103,7 @@ class UmlGuest(Guest):
                 raise GuestError("Debian's pppd cannot be read by this user, and 'apt-get download ppp' failed")
             pppd = str(copy)
         init = self.work / "init"
-        init.write_text(INIT.format(pppd=pppd, modules=" ".join(module_files()), ready=READY))
+        init.write_text(INIT.format(pppd=pppd, share=self.share, modules=" ".join(module_files()), ready=READY))
         init.chmod(0o755)
         self.work.chmod(0o755)
         state = self.work / "state"

@@ -1,0 +1,139 @@
+"""pppgate and the classic slirp on the same work, alternating, in one go: a table of medians and ratios.
+
+In:  options; Debian's slirp, iperf3, iputils-ping and a C compiler (and for the last rows user-mode-linux, ppp,
+     qemu-system-x86). Out: progress on standard error, the table in Markdown on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import on_pty
+import with_pppd
+from gateways import Gateway, PlainPppgate, Pppgate, Slirp
+
+Measure = Callable[[type[Gateway], float], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measure: its name for --only, how long it runs, how often."""
+
+    name: str
+    measure: Measure
+    seconds: float
+    quick_seconds: float
+    rounds: int = 3
+    needs: tuple[str, ...] = ()
+
+
+WORK = (
+    Work("out", on_pty.out, 8, 3, 5, ("cc", "iperf3")),
+    Work("into", on_pty.into, 8, 3, 5, ("cc", "iperf3")),
+    Work("ping", on_pty.ping, 3, 1, 3, ("cc", "ping")),
+    Work("flows", on_pty.flows, 0, 0, 1, ("cc",)),
+    Work("idle", on_pty.idle, 10, 3, 1, ("cc",)),
+    Work("ready", on_pty.ready, 0, 0, 5),
+    Work("uml", with_pppd.uml, 5, 2, 3, ("linux.uml", "pppd", "iperf3")),
+    Work("qemu", with_pppd.qemu, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
+)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure(work: Work, kinds: list[type[Gateway]], quick: bool, rounds: int | None) -> dict[str, dict[str, list[float]]]:
+    """row -> gateway -> figures. The gateways take turns, so that a busy machine is busy for each of them."""
+    table: dict[str, dict[str, list[float]]] = {}
+    seconds = work.quick_seconds if quick else work.seconds
+    for turn in range(rounds or (1 if quick else work.rounds)):
+        for kind in kinds:
+            begun = time.monotonic()
+            try:
+                figures = work.measure(kind, seconds)
+            except Exception as e:
+                say(f"{work.name}, {kind.name}: failed: {type(e).__name__}: {e}")
+                continue
+            for row, figure in figures.items():
+                table.setdefault(row, {}).setdefault(kind.name, []).append(figure)
+            shown = "; ".join(f"{row}: {figure:.3g}" for row, figure in figures.items())
+            say(f"{work.name} {turn + 1}, {kind.name} ({time.monotonic() - begun:.0f} s): {shown}")
+    return table
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "failed"
+    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def markdown(table: dict[str, dict[str, list[float]]], kinds: list[type[Gateway]]) -> str:
+    """Medians, and each of ours as a multiple of slirp's."""
+    reference = Slirp.name if Slirp in kinds else None
+    ours = [kind.name for kind in kinds if kind.name != reference]
+    names = ([reference] if reference else []) + ours
+    head = ["work", *names, *(f"{name} : slirp" for name in ours if reference)]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for row, figures in table.items():
+        medians = {name: statistics.median(figures[name]) if name in figures else None for name in names}
+        cells = [number(medians[name]) for name in names]
+        if reference:
+            base = medians[reference]
+            cells += [f"{value / base:.2f}" if base and (value := medians[name]) is not None else "" for name in ours]
+        lines.append("| " + " | ".join([row, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="contrib/bench/run", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    parser.add_argument("--only", action="append", metavar="NAME", choices=[work.name for work in WORK],
+                        help="only this measure (repeatable): " + ", ".join(work.name for work in WORK))
+    parser.add_argument("--rounds", type=int, help="how often each measure is repeated")
+    parser.add_argument("--no-fast", action="store_true", help="measure pppgate without uvloop and fastcrc")
+    parser.add_argument("--both", action="store_true", help="measure pppgate with and without them")
+    parser.add_argument("--no-slirp", action="store_true", help="pppgate alone")
+    parser.add_argument("--slirp-only", action="store_true", help="slirp alone")
+    return parser.parse_args(argv)
+
+
+def chosen(options: argparse.Namespace) -> list[type[Gateway]]:
+    kinds: list[type[Gateway]] = [] if options.no_slirp else [Slirp]
+    if not options.slirp_only:
+        kinds += [Pppgate, PlainPppgate] if options.both else [PlainPppgate if options.no_fast else Pppgate]
+    if Slirp in kinds and shutil.which("slirp-fullbolt") is None:
+        say("slirp is missing (Debian package slirp): only pppgate is measured")
+        kinds.remove(Slirp)
+    return kinds
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    kinds = chosen(options)
+    table: dict[str, dict[str, list[float]]] = {}
+    begun = time.monotonic()
+    try:
+        for work in WORK:
+            if options.only and work.name not in options.only:
+                continue
+            if missing := [program for program in work.needs if shutil.which(program) is None]:
+                say(f"{work.name}: skipped, {', '.join(missing)} missing")
+                continue
+            table.update(measure(work, kinds, options.quick, options.rounds))
+    except KeyboardInterrupt:
+        say("interrupted; so far:")
+    print(markdown(table, kinds))
+    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    print(f"\n{datetime.date.today()}, {os.cpu_count()} x {model}, Linux {os.uname().release}, "
+          f"{time.monotonic() - begun:.0f} s in all")
+    return 0

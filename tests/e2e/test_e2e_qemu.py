@@ -1,0 +1,113 @@
+"""(b) The same over an emulated 16550A: QEMU with Debian's kernel and pppd, less data."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from e2e import transfers
+from e2e.gateway import Gateway
+from e2e.guests import Guest, LinkUp
+from e2e.needs import QEMU, need
+from e2e.qemu import QemuGuest
+from e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, Servers, closed_port
+
+pytestmark = pytest.mark.e2e
+GUEST_PORT = 80
+UDP_PORT = 7007
+
+
+class Dialled(NamedTuple):
+    gateway: Gateway
+    guest: Guest
+    link: LinkUp
+    forward: int
+    udp_forward: int
+
+
+@pytest.fixture(scope="module")
+def line(host: Servers) -> Iterator[Dialled]:
+    need(*QEMU, "curl")
+    tcp, udp = closed_port(), closed_port()
+    options = ["--host-loopback", "-v", f"--forward=tcp:{tcp}={GUEST_PORT}", f"--forward=udp:{udp}={UDP_PORT}"]
+    with QemuGuest() as guest:
+        guest.start()
+        with Gateway(*options, link=f"tty:{guest.pty}", resolver=host.dns) as gateway:
+            link = guest.dial()
+            guest.default_route()
+            yield Dialled(gateway, guest, link, tcp, udp)
+
+
+def test_link_is_up_within_a_second(line: Dialled) -> None:
+    assert line.link.seconds < 1
+    assert (line.link.local, line.link.remote) == ("10.0.2.15", "10.0.2.2")
+
+
+def test_ping_the_gateway(line: Dialled) -> None:
+    assert "3 packets received" in line.guest.check("ping -c 3 -i 0.3 10.0.2.2")
+
+
+def test_dns_over_udp(line: Dialled) -> None:
+    assert KNOWN_ADDRESS in line.guest.check(f"nslookup {KNOWN_NAME} 10.0.2.3")
+
+
+def test_dns_over_tcp(line: Dialled) -> None:
+    labels = "".join(f"\\{len(label):03o}{label}" for label in KNOWN_NAME.split("."))
+    size = 12 + len(KNOWN_NAME) + 2 + 4
+    query = rf"\000\{size:03o}\001\002\001\000\000\001\000\000\000\000\000\000{labels}\000\000\001\000\001"
+    line.guest.run(f"( printf '{query}'; sleep 1 ) | timeout 5 nc 10.0.2.3 53 | xxd -p | tr -d '\\n' >/run/reply")
+    reply = bytes.fromhex(line.guest.check("cat /run/reply").strip())
+    assert reply.endswith(socket.inet_aton(KNOWN_ADDRESS))
+
+
+def test_download(line: Dialled, host: Servers) -> None:
+    transfers.download(line.guest, host.http, 500_000)
+
+
+def test_upload(line: Dialled, host: Servers) -> None:
+    transfers.upload(line.guest, host.http, 500_000)
+
+
+def test_parallel_transfers(line: Dialled, host: Servers) -> None:
+    transfers.parallel(line.guest, host.http, 20, 20_000)
+
+
+def test_connection_refused_at_once(line: Dialled) -> None:
+    assert transfers.refused(line.guest, closed_port()) < 1
+
+
+def test_forwarded_tcp_port(line: Dialled) -> None:
+    line.guest.check("mkdir -p /run/www; echo from the guest >/run/www/index.html; httpd -p 80 -h /run/www")
+    caller = http.client.HTTPConnection("127.0.0.1", line.forward, timeout=10)
+    caller.request("GET", "/index.html")
+    assert caller.getresponse().read() == b"from the guest\n"
+    caller.close()
+
+
+def test_forwarded_udp_port(line: Dialled) -> None:
+    line.guest.check(f"( echo answer; sleep 5 ) | timeout 10 nc -u -l -p {UDP_PORT} >/run/datagram &")
+    line.guest.check(f"until grep -qi :{UDP_PORT:04x} /proc/net/udp; do sleep 0.1; done")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.connect(("127.0.0.1", line.udp_forward))
+        sock.send(b"question\n")
+        assert sock.recv(1000) == b"answer\n"
+    assert "question" in line.guest.check("until grep . /run/datagram; do sleep 0.1; done")
+
+
+def test_over_a_unix_socket(host: Servers) -> None:
+    """The guest's UART on `-chardev socket`, dialling a gateway that listens."""
+    need(*QEMU, "curl")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "socket"
+        with Gateway("--host-loopback", link=f"unix-listen:{path}") as gateway, QemuGuest() as guest:
+            guest.start(path)
+            assert guest.dial().seconds < 1
+            transfers.download(guest, host.http, 100_000)
+            guest.kill()
+            gateway.wait_for("link down", 5)
