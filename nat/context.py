@@ -4,13 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
+from nat.host import Host
+from nat.policy import Policy
 from nat.table import Deadlines
-
-if TYPE_CHECKING:
-    from nat.host import Host
-    from nat.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +27,8 @@ class Limits:
 
 @dataclass(slots=True)
 class Context:
-    host: "Host"
-    policy: "Policy"
+    host: Host
+    policy: Policy
     deadlines: Deadlines
     random: Random
     notify: Callable[[str], None]  # one plain sentence for the person who runs the gateway; rate-limited there

@@ -6,7 +6,8 @@ another guest, to the gateway's own services, or to the flows that lead to the o
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 from nat.context import Context
 from nat.echo import EchoFlows
@@ -21,11 +22,8 @@ from nat.icmp import (
 )
 from nat.line import Line
 from nat.packet import DONT_FRAGMENT, ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
-from nat.tcp_flows import TcpFlows
+from nat.tcp_flows import NoRoute, TcpFlows
 from nat.udp import UdpFlows
-
-if TYPE_CHECKING:
-    from nat.gateway import Gateway
 
 PROTOCOL_UNREACHABLE = 2  # RFC 792: Destination Unreachable, code 2
 REASSEMBLY_EXCEEDED = 1  # RFC 792: Time Exceeded, code 1
@@ -34,10 +32,23 @@ _FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
 _ICMP_ECHO = 8
 
 
+class Network(Protocol):
+    """What a station asks of the network around it, nat.gateway.Gateway."""
+
+    address: bytes
+
+    @property
+    def stations(self) -> Mapping[bytes, "Station"]: ...
+    def is_own(self, address: bytes) -> bool: ...
+    def route_tcp(self, line: Line, destination: bytes, port: int) -> tuple[bytes, int] | NoRoute: ...
+    def receive_udp(self, station: "Station", packet: bytes, hlen: int, now: float) -> None: ...
+    def detach(self, address: bytes, now: float) -> None: ...
+
+
 class Station:
     """One guest: its line, its flows.  Its deadline is the end of its absence."""
 
-    def __init__(self, gateway: "Gateway", context: Context, line: Line) -> None:
+    def __init__(self, gateway: Network, context: Context, line: Line) -> None:
         self.deadline = self.queued = math.inf
         self.line = line
         self.context = context

@@ -22,8 +22,10 @@ It never waits, resolves, selects or reads a clock: the table (nat.tcp_flows) ow
 
 import math
 import socket
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from nat.context import Context
+from nat.line import Line
 from nat.packet import dotted
 from nat.recovery import Recovery
 from nat.segment import (
@@ -51,14 +53,21 @@ from nat.tcp_sender import (
     Timer,
 )
 
-if TYPE_CHECKING:
-    from nat.tcp_flows import TcpFlows
-
 RCV_SCALE = 2  # RFC 7323: RCV_CAPACITY must fit into 16 bits shifted by this
 DELAYED_ACK = 0.04  # seconds; RFC 9293 section 3.8.6.3 allows 0.5
 QUICK_ACKS = 16  # segments acknowledged one by one, so that a guest's slow start is not held up
 TIME_WAIT = 60.0
 CHALLENGE_INTERVAL = 0.5  # seconds (RFC 5961 section 7)
+
+
+class Table(Protocol):
+    """What a flow asks of its owner, nat.tcp_flows.TcpFlows."""
+
+    context: Context
+    line: Line
+    dirty: list["TcpFlow"]  # flows that `flush` is to be called of when the wake-up ends
+
+    def ended(self, flow: "TcpFlow") -> None: ...
 
 
 class TcpFlow(TcpSender):
@@ -70,7 +79,7 @@ class TcpFlow(TcpSender):
     )  # fmt: skip
 
     def __init__(
-        self, table: "TcpFlows", key: bytes, sock: socket.socket, local: bytes, local_port: int, guest_port: int
+        self, table: Table, key: bytes, sock: socket.socket, local: bytes, local_port: int, guest_port: int
     ) -> None:
         guest = table.line.address
         super().__init__(

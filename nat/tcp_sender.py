@@ -9,16 +9,13 @@ It does not know how segments of the guest are judged: that, the handshake and t
 import math
 import socket
 from enum import Enum
-from typing import TYPE_CHECKING
 
+from nat.context import Context
 from nat.delivery import Delivery
 from nat.line import Line
 from nat.ordering import OutOfOrder
 from nat.recovery import RTO_MAX, Recovery
 from nat.segment import ACK, FIN, PSH, RST, SEQUENCE_MASK, SYN, SegmentWriter, sack_option
-
-if TYPE_CHECKING:
-    from nat.context import Context
 
 RCV_CAPACITY = 128 * 1024  # octets of the guest that wait for the host, in order and ahead
 SND_CAPACITY = 128 * 1024  # octets of the host that the guest has not acknowledged
@@ -67,7 +64,7 @@ class TcpSender:
         "rcv_nxt", "rcv_acked", "rcv_edge", "rcv_scale", "fin_received", "ack_now", "delivery", "ahead",
     )  # fmt: skip
 
-    def __init__(self, context: "Context", line: Line, key: bytes, sock: socket.socket, writer: SegmentWriter) -> None:
+    def __init__(self, context: Context, line: Line, key: bytes, sock: socket.socket, writer: SegmentWriter) -> None:
         self.context, self.line, self.key, self.writer = context, line, key, writer
         self.sock: socket.socket | None = sock
         self.state = SYN_SENT

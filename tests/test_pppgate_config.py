@@ -199,6 +199,7 @@ def test_a_file_with_every_setting(tmp_path: Path) -> None:
         gateway = "192.168.16.1"
         dns = "192.168.16.4"
         guest = "192.168.16.9"
+        resolver = ["9.9.9.9", "[::1]:5353"]
         host-loopback = true
         internet_only = true
         auth = "{secrets}"
