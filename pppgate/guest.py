@@ -23,6 +23,7 @@ from serialport.writer import LineWriter
 
 IP = 0x0021
 READ_MOST = 64 * 1024  # octets that one wake-up takes from one guest before others get their turn
+PTY_READ = 4095  # octets that a read of a pty brings at the most; a port that brings less has no more for now
 CONTROL_MOST = 64  # control frames that may wait for a line that takes nothing
 
 
@@ -84,13 +85,13 @@ class Guest:
         try:
             while left > 0:
                 data = read()
-                if not data:
-                    break
-                left -= len(data)
                 for frame in feed(data):
                     receive(frame, now)
                 if self.closed:
                     return
+                left -= len(data)
+                if len(data) < PTY_READ:
+                    break  # that was all there is
         except HangUp as reason:
             self.hang_up(str(reason), now)
             return

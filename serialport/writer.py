@@ -1,7 +1,7 @@
 """LineWriter: gets what a guest is owed onto its port, in time and no sooner. Sans-I/O but for the port.
 
-In: a port, a watcher, and `take(budget) -> bytes`, which gives up to about `budget` octets of what waits
-(it may exceed it by one frame; `b""` means that nothing waits). Out: writes. `flush` is for the end of
+In: a port, a watcher, and `take(budget) -> bytes`, which gives at least `budget` octets of what waits (a frame more
+at the most); fewer mean that nothing else waits. Out: writes. `flush` is for the end of
 every wake-up, `deadline` and `tick` are for the owner's timer. It does not know what the octets mean.
 """
 
@@ -44,17 +44,14 @@ class LineWriter:
             return
         sent = 0
         while sent < TURN_MOST:
-            data = self._rest
+            data, budget = self._rest, 0
             if not data:
                 budget = meter.allowance(now, self._port.pending() if meter.metered else 0)
                 if budget <= 0:
                     meter.waiting(now)
                     return
                 data = self._take(budget)
-                if not data:
-                    meter.idle()
-                    return
-            taken = self._port.write(data)
+            taken = self._port.write(data) if data else 0
             meter.wrote(taken, now)
             sent += taken
             self._rest = data[taken:]
@@ -62,6 +59,9 @@ class LineWriter:
                 meter.blocked(now)
                 self._watching = True
                 self._watcher.watch_write(self._port.write_fd, self._on_writable)
+                return
+            if len(data) < budget:  # that was all
+                meter.idle()
                 return
         meter.waiting(now)
 

@@ -51,7 +51,7 @@ class FakeWatcher:
 
 
 class Source:
-    """Gives its data in pieces of at most 1,000 octets, by the budget."""
+    """Gives its data in frames of 1,000 octets, the last one beyond the budget."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -59,7 +59,7 @@ class Source:
 
     def take(self, budget: int) -> bytes:
         self.budgets.append(budget)
-        size = min(-(-budget // 1000) * 1000, len(self.data))
+        size = -(-budget // 1000) * 1000
         piece, self.data = self.data[:size], self.data[size:]
         return piece
 
@@ -82,7 +82,7 @@ def test_more_than_the_window_waits_for_the_line() -> None:
     source = Source(b"x" * 10_000)
     writer, port, _ = make(source)
     writer.flush(0.0)
-    assert len(port.held) == 3000
+    assert len(port.held) == 2000
     assert 0 < writer.deadline <= 0.05
     asked = port.asked
     for _ in range(10):
@@ -90,8 +90,8 @@ def test_more_than_the_window_waits_for_the_line() -> None:
     assert port.asked == asked
     port.held = port.held[:1000]
     writer.tick(0.03)
-    assert len(port.held) == 3000
-    assert len(source.data) == 5000
+    assert len(port.held) == 2000
+    assert len(source.data) == 7000
 
 
 def test_a_short_write_keeps_the_rest_in_order_and_waits_for_writability() -> None:
