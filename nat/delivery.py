@@ -30,7 +30,7 @@ class Delivery:
             elif len(chunks) <= MAX_GATHER:
                 sent = sock.sendmsg(chunks)
             else:
-                chunks[:] = [b"".join(chunks)]
+                self.join()
                 sent = sock.send(chunks[0])
         except BlockingIOError:
             sent = 0
@@ -46,6 +46,10 @@ class Delivery:
         if sent:
             chunks[done] = chunks[done][sent:]
         del chunks[:done]
+
+    def join(self) -> None:
+        """Make one buffer of many."""
+        self.chunks[:] = [b"".join(self.chunks)]
 
     def finish(self, sock: socket.socket) -> None:
         """The guest has said all: pass its end on, once."""

@@ -34,16 +34,18 @@ class Gateway:
 
     # Guests
 
-    def arrive(self, address: bytes, mtu: int, kick: Callable[[], None], now: float) -> Station:
-        """A guest has this address now.  If one had it before, it is taken for the same: its flows go on.
+    def arrive(self, address: bytes, mtu: int, kick: Callable[[], None], now: float, who: str = "") -> Station:
+        """The guest `who` has this address now.  If it had it before, its flows go on; those of another end.
 
         Each connection is asked about at once; a guest that was rebooted in between answers with RST.
         """
         station = self.stations.get(address)
+        if station is not None and station.who != who:
+            self.detach(address, now)
+            station = None
         if station is None:
-            station = self.stations[address] = Station(
-                self, self.context, Line(address, mtu, kick, self.context.count)
-            )
+            line = Line(address, mtu, kick, self.context.count)
+            station = self.stations[address] = Station(self, self.context, line, who)
         line = station.line
         line.mtu, line.kick, line.up = mtu, kick, True
         self.context.deadlines.arm(station, math.inf)
@@ -81,7 +83,10 @@ class Gateway:
         """Where a guest's connection leads."""
         if destination == self.dns.address:
             upstream = self.dns.tcp_upstream() if port == DNS_PORT else None
-            return NoRoute.REFUSED if upstream is None else upstream
+            if upstream is None:
+                self.context.count["tcp.refused"] += 1
+                return NoRoute.REFUSED
+            return upstream
         policy = self.context.policy
         denial = policy.judge(destination)
         if denial is None:

@@ -357,7 +357,7 @@ def _sockaddr(resolver: Resolver) -> tuple[str, int] | tuple[str, int, int, int]
 def _cannot_listen(name: str, host: str, port: int, error: OSError) -> str:
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if error.errno == EADDRINUSE:
-        return f"{name} port {shown} is already in use: stop the other program or choose another port."
+        return f"{name} port {shown} is in use by another program: end that or choose another port."
     if error.errno in (EACCES, EPERM):
         return f"{name} port {shown} needs privileges (ports below 1024 do): choose one from 1024 up."
     if error.errno == EADDRNOTAVAIL:

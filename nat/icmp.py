@@ -19,6 +19,7 @@ from errno import (
 from typing import Final
 
 from nat.context import Context
+from nat.fragment import deliver
 from nat.host import ORIGIN_ICMP, Fault
 from nat.line import Line
 from nat.packet import ICMP, OFFSET_MASK, build_icmp, sum16
@@ -112,7 +113,7 @@ class ErrorSender:
             packet[: hlen + 8],  # RFC 792: the header and the first 64 bits
             identification=self._identification,
         )
-        return self._line.send(message, "icmp.error")
+        return deliver(self._line, message, "icmp.error")  # IP options may make it too long for a small MTU
 
     def relay(self, quote: bytes, hlen: int, fault: Fault, now: float) -> bool:
         """Pass on what the host's kernel learned about a guest's packet, of which `quote` is the beginning.

@@ -40,6 +40,7 @@ class Line:
 
     kick: called when something waits that did not before; the owner of the line sets it.
     flow_limit: octets that one flow may have waiting; the owner raises it while the line is fast.
+    delay: seconds until the line has taken what was handed to it last; retransmission timers add it.
     """
 
     def __init__(self, address: bytes, mtu: int, kick: Callable[[], None], count: Counter[str]) -> None:
@@ -49,6 +50,7 @@ class Line:
         self.up = False
         self.queued = 0  # octets
         self.flow_limit = 4 * mtu
+        self.delay = 0.0
         self.count = count
         self._queues: dict[Hashable, _Queue] = {}
         self._new: deque[_Queue] = deque()

@@ -48,9 +48,10 @@ class Network(Protocol):
 class Station:
     """One guest: its line, its flows.  Its deadline is the end of its absence."""
 
-    def __init__(self, gateway: Network, context: Context, line: Line) -> None:
+    def __init__(self, gateway: Network, context: Context, line: Line, who: str) -> None:
         self.deadline = self.queued = math.inf
         self.line = line
+        self.who = who
         self.context = context
         self.errors = ErrorSender(context, line, gateway.address)
         self.tcp = TcpFlows(context, line, gateway.route_tcp, self.errors)

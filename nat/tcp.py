@@ -25,6 +25,7 @@ import socket
 from typing import Protocol
 
 from nat.context import Context
+from nat.delivery import MAX_GATHER
 from nat.line import Line
 from nat.packet import dotted
 from nat.recovery import Recovery
@@ -81,7 +82,7 @@ class TcpFlow(TcpSender):
     def __init__(
         self, table: Table, key: bytes, sock: socket.socket, local: bytes, local_port: int, guest_port: int
     ) -> None:
-        guest = table.line.address
+        guest = key[:4]
         super().__init__(
             table.context, table.line, key, sock, SegmentWriter(local, local_port, guest, guest_port)
         )
@@ -131,7 +132,7 @@ class TcpFlow(TcpSender):
             self.snd_una,
             options=syn_options(mss, scale, calling or self.sack),
         )
-        self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
+        self.time_out_after(now)
 
     def _establish(self, now: float) -> None:
         self.state = ESTABLISHED
@@ -277,6 +278,7 @@ class TcpFlow(TcpSender):
 
     def challenge(self, now: float) -> None:
         """An ACK that tells the guest where we are, at a bounded rate."""
+        self.context.count["tcp.challenge"] += 1
         if now < self.challenge_after:
             return
         self.challenge_after = now + CHALLENGE_INTERVAL
@@ -340,9 +342,13 @@ class TcpFlow(TcpSender):
         self.dirty = False
         if self.state is CLOSED:
             return
-        if self.delivery.size and not self.delivery.blocked:
-            self._push(now)
-        if self.fin_received and not self.delivery.size and self.state is ESTABLISHED:
+        delivery = self.delivery
+        if delivery.size:
+            if not delivery.blocked:
+                self._push(now)
+            elif len(delivery.chunks) > MAX_GATHER:
+                delivery.join()  # a guest that sends octet by octet must not make each cost an object
+        if self.fin_received and not delivery.size and self.state is ESTABLISHED:
             self._finish_host(now)
         if self.pull and self.state is ESTABLISHED:
             self.resume(now)

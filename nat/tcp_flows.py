@@ -107,9 +107,8 @@ class TcpFlows:
             count["tcp.port_zero"] += 1
             return
         if packet[33] & (SYN | ACK | RST | FIN) != SYN:
-            if not packet[33] & RST:
-                count["tcp.no_flow"] += 1
-                self._refuse(packet)
+            count["tcp.stray_reset" if packet[33] & RST else "tcp.no_flow"] += 1
+            self._refuse(packet)
             return
         if len(self.flows) >= limits.tcp_flows or len(self.connecting) >= limits.tcp_connecting:
             count["tcp.too_many"] += 1

@@ -263,7 +263,7 @@ class TcpSender:
             recovery.sample(now - self.timed_at)
             self.timed_end = -1
         elif self.retries:
-            recovery.restore()
+            recovery.recovered()
         self.retries = 0
         recovery.acknowledged(count, self.snd_una, flight)
         if recovery.recover >= 0:
@@ -299,7 +299,7 @@ class TcpSender:
             self._send_again(start, end)
             sent = True
         if sent:
-            self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
+            self.time_out_after(now)
 
     def _send_again(self, start: int, end: int) -> None:
         self.context.count["tcp.retransmitted"] += 1
@@ -332,7 +332,10 @@ class TcpSender:
         self._acked()
 
     def send_ack(self) -> None:
-        self.send_control(ACK, self.snd_nxt, sack_option(self.ahead.blocks()) if self.ahead and self.sack else b"")
+        options = b""
+        if self.ahead and self.sack:
+            options = sack_option(self.ahead.blocks()[: (self.line.mtu - 44) // 8])
+        self.send_control(ACK, self.snd_nxt, options)
 
     def _window(self) -> int:
         """The window field; never takes back what was announced (RFC 9293 section 3.8.6, SHLD-14)."""
@@ -347,6 +350,10 @@ class TcpSender:
         self.ack_at = math.inf
 
     # Time
+
+    def time_out_after(self, now: float) -> None:
+        """Start the retransmission timer, which runs from when the line has taken what it has."""
+        self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto + self.line.delay)
 
     def set_timer(self, timer: Timer, when: float) -> None:
         self.timer, self.timer_at = timer, when
@@ -363,9 +370,9 @@ class TcpSender:
             if self.snd_nxt - self.snd_una <= recovery.mss:
                 wait += TAIL_PROBE_DELAY
             if wait < recovery.rto:
-                self.set_timer(Timer.TAIL, now + wait)
+                self.set_timer(Timer.TAIL, now + wait + self.line.delay)
                 return
-        self.set_timer(Timer.RETRANSMIT, now + recovery.rto)
+        self.time_out_after(now)
 
     def tick(self, now: float) -> None:
         """The deadline has come; the wake-up that brought it ends with `flush` if something is to be sent."""
@@ -396,14 +403,14 @@ class TcpSender:
             if not self.line.waiting(self):
                 start = max(self.snd_una, self.snd_nxt - self.recovery.mss)
                 self._send_again(start, self.snd_nxt)
-            self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
+            self.time_out_after(now)
         else:
             self._retransmit(now)
 
     def _retransmit(self, now: float) -> None:
         if self.line.waiting(self):
             # A slow line has not even taken it yet: nothing is lost.
-            self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
+            self.time_out_after(now)
             return
         self.retries += 1
         if self.retries > (DATA_RETRIES if self.state is ESTABLISHED else SYN_RETRIES):
@@ -438,10 +445,11 @@ class TcpSender:
         if self.state is ESTABLISHED:
             self.retries = 0
             self.recovery.restore()
+            self.recovery.mss = self.mss()  # the guest may take less than before
             if self.snd_una == self.snd_nxt:
                 self.send_control(ACK, self.snd_una - 1)
             else:
                 self._send_again(self.snd_una, min(self.snd_nxt, self.snd_una + self.recovery.mss))
-                self.set_timer(Timer.RETRANSMIT, now + self.recovery.rto)
+                self.time_out_after(now)
             self.pull = True
             self.mark()

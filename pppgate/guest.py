@@ -61,7 +61,7 @@ class Guest:
         self.deframer = Deframer(mru)
         self.framer = Framer()
         self.frame = self.framer.frame
-        self.writer = LineWriter(port, watcher, self._take)
+        self.writer = LineWriter(port, watcher, self._take, self.mark)
         self.line: Line | None = None  # while IP is up
         self.closed = False
         self.deadline = self.queued = math.inf
@@ -111,6 +111,8 @@ class Guest:
         if len(self._control) < CONTROL_MOST:
             self._control.append(self.frame(protocol, information))
             self.mark()
+        else:
+            self.deframer.count["guest.control_full"] += 1
 
     def mark(self) -> None:
         """Something is to be sent when this wake-up ends."""
@@ -136,6 +138,7 @@ class Guest:
             frames += [frame(IP, packet) for packet in line.take(budget)]
             meter = self.writer.meter
             line.flow_limit = max(4 * line.mtu, 2 * meter.window) if meter.metered else FLOW_LIMIT
+            line.delay = meter.delay
             line.resume(self._now)
         return b"".join(frames) if len(frames) > 1 else b""
 

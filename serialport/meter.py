@@ -30,7 +30,8 @@ SLOWEST = 250_000.0
 FAST = 2e6
 """Octets a second above which metering is not worth it: a full pty drains in 10 ms."""
 STARVED_MOST = 8
-"""So many looks in succession at a line that ran empty while more waited, and metering is given up."""
+"""So many looks in succession at a line that ran empty while more waited, at a rate not far from FAST, and metering is
+given up: it may be the timers that are slow."""
 SAMPLE = 0.010
 """Seconds that a line must have been full for its rate to be believed."""
 LOOK_LEAST = 0.001
@@ -65,6 +66,11 @@ class LineMeter:
         self._pause = LOOK_LEAST
         self._blocked_at = math.nan
         self._since_blocked = 0
+
+    @property
+    def delay(self) -> float:
+        """Seconds that the line needs for what is in flight, as last seen; 0.0 where it does not matter."""
+        return self._in_flight / self.rate if self.metered and self.rate else 0.0
 
     def allowance(self, now: float, pending: int) -> int:
         """Octets that may be written now, a frame more at the most; `pending` as Port.pending() has it, -1 when the
@@ -130,7 +136,7 @@ class LineMeter:
             self._believe(rate)
             return
         self._starved += 1
-        if rate > FAST or self._starved >= STARVED_MOST:
+        if rate > FAST or (rate > FAST / 4 and self._starved >= STARVED_MOST):
             self._unmeter()
         else:
             self.rate = max(self.rate, rate)

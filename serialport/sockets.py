@@ -304,11 +304,11 @@ def _bind_sentence(path: str, number: int, error: OSError) -> str:
 def _unix_sentence(path: str, error: OSError) -> str:
     directory = os.path.dirname(path)
     match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
+        case errno.ENOENT | errno.ENOTDIR if not os.path.isdir(directory):
             return (
                 f"{directory} is not a directory, so {path} cannot be made: create it or name another path."
             )
-        case errno.EACCES | errno.EPERM | errno.EROFS:
+        case errno.ENOENT | errno.EACCES | errno.EPERM | errno.EROFS:
             return f"{directory} cannot be written, so {path} cannot be made: name a path in one of your own."
     return f"{path} cannot be made ({error.strerror}): name another path."
 

@@ -7,6 +7,7 @@ kernel frees it however its owner dies, and it leaves nothing in the file system
 network namespace is not seen.)
 """
 
+import errno
 import hashlib
 import os
 import socket
@@ -71,8 +72,8 @@ def _claim(path: str) -> socket.socket:
 
 def _sentence(path: str, error: OSError) -> str:
     directory = os.path.dirname(path)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError) and not os.path.isdir(directory):
         return f"{directory} is not a directory, so {path} cannot be made: create it or name another path."
-    if isinstance(error, PermissionError) or (error.strerror or "").startswith("Read-only"):
+    if isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.EROFS:
         return f"{directory} cannot be written, so {path} cannot be made: name a path in one of your own."
     return f"{path} cannot be made ({error.strerror}): name another path."

@@ -69,7 +69,9 @@ def _bare(url: str) -> Link:
         from serialport.tty import TtyLink
 
         return TtyLink(url, url)
+    if url.startswith(("/", "./", "../", "~")):
+        raise PortError(f"{url} alone is not a link: write pty:{url} to make it, or tty:{url} if it is there already.")
     known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
     raise PortError(
-        f"{url!r} is not a link: it begins with one of {known} or is a pyserial URL (rfc2217://...)."
+        f"{url!r} is not a link: one begins with {known} or is a pyserial URL (rfc2217://...)."
     )

@@ -1,8 +1,9 @@
 """LineWriter: gets what a guest is owed onto its port, in time and no sooner. Sans-I/O but for the port.
 
 In: a port, a watcher, and `take(budget) -> bytes`, which gives at least `budget` octets of what waits (a frame more
-at the most); fewer mean that nothing else waits. Out: writes. `flush` is for the end of
-every wake-up, `deadline` and `tick` are for the owner's timer. It does not know what the octets mean.
+at the most); fewer mean that nothing else waits. Out: writes, and `wake()` when a port that was full takes octets
+again. `flush` is for the end of every wake-up in which something is to be sent; `deadline`, which only `flush` moves,
+and `tick` are for the owner's timer. It does not know what the octets mean.
 """
 
 import math
@@ -16,11 +17,14 @@ TURN_MOST = 262144
 
 
 class LineWriter:
-    def __init__(self, port: Port, watcher: Watcher, take: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, port: Port, watcher: Watcher, take: Callable[[int], bytes], wake: Callable[[], None]
+    ) -> None:
         self.meter = LineMeter()
         self._port = port
         self._watcher = watcher
         self._take = take
+        self._wake = wake
         self._rest: bytes = b""
         self._watching = False
 
@@ -70,7 +74,7 @@ class LineWriter:
     def _on_writable(self, now: float) -> None:
         self._watching = False
         self._watcher.unwatch_write(self._port.write_fd)
-        self.flush(now)
+        self._wake()
 
     def close(self) -> None:
         """Let go of the port's descriptor; before the port is closed."""

@@ -141,6 +141,7 @@ class DirectLine:
         self.up = True
         self.sent: list[bytes] = []
         self.space = 1 << 20
+        self.delay = 0.0
         self.waiters: dict[object, None] = {}
         self.queued = 0
 
@@ -432,7 +433,7 @@ class GuestTcp:
         if self.fin_at == self.rcv_nxt:
             self.rcv_nxt += 1
             self.remote_fin = True
-        if segment.payload or segment.flags & FIN or start < self.rcv_nxt - 1:
+        if segment.payload or segment.flags & FIN or start < self.rcv_nxt:
             self.ack()
         self.pump()
 

@@ -67,7 +67,7 @@ class Source:
 def make(source: Source, port: FakePort | None = None) -> tuple[LineWriter, FakePort, FakeWatcher]:
     port = port or FakePort()
     watcher = FakeWatcher()
-    return LineWriter(port, watcher, source.take), port, watcher  # type: ignore[arg-type]
+    return LineWriter(port, watcher, source.take, lambda: None), port, watcher  # type: ignore[arg-type]
 
 
 def test_what_fits_goes_at_once_and_nothing_is_due() -> None:
@@ -109,6 +109,7 @@ def test_a_short_write_keeps_the_rest_in_order_and_waits_for_writability() -> No
         writer.flush(turn + 0.5)  # not writable: nothing happens
         assert port.held == b""
         watcher.writable(turn + 1.0)
+        writer.flush(turn + 1.0)
     assert seen == bytes(range(250)) * 8
 
 
@@ -128,7 +129,7 @@ def _run(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
     most = 0
 
     def on_port(port: Port) -> None:
-        writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)))
+        writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)), lambda: None)
         writers.append(writer)
 
         def readable(_now: float) -> None:
@@ -194,7 +195,7 @@ def _run_socket(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
     ours, theirs = socket.socketpair()
     port = SocketPort("pair", ours, lambda: None)
     loop = Loop(fast=False)
-    writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)))
+    writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)), lambda: None)
     most = 0
 
     def flush(now: float) -> None:
