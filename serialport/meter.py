@@ -29,6 +29,9 @@ SLOWEST = 250_000.0
 """Octets a second up to which two frames last for several looks."""
 FAST = 2e6
 """Octets a second above which metering is not worth it: a full pty drains in 10 ms."""
+BURSTS = 3
+"""So many looks in succession at a line that ran empty at more than FAST, and it is fast: fewer may have been a reader
+that caught up."""
 STARVED_MOST = 8
 """So many looks in succession at a line that ran empty while more waited, at a rate not far from FAST, and metering is
 given up: it may be the timers that are slow."""
@@ -136,7 +139,7 @@ class LineMeter:
             self._believe(rate)
             return
         self._starved += 1
-        if rate > FAST or (rate > FAST / 4 and self._starved >= STARVED_MOST):
+        if self._starved >= (BURSTS if rate > FAST else STARVED_MOST if rate > FAST / 4 else math.inf):
             self._unmeter()
         else:
             self.rate = max(self.rate, rate)
