@@ -23,6 +23,8 @@ FRAME = 1500
 TWO_FRAMES = 2 * FRAME
 WINDOW_MOST = 3900
 """Octets: under the 3,968 at which a pty's line discipline throttles its writer."""
+SATURATION = 4095
+"""FIONREAD of a pty's slave never says more, however much is queued behind."""
 UNMETERED = 1 << 16
 """The allowance of a line that is not metered."""
 SLOWEST = 250_000.0
@@ -40,6 +42,11 @@ SAMPLE = 0.010
 LOOK_LEAST = 0.001
 LOOK_MOST = 0.050
 """Seconds between looks at the line while something waits."""
+
+
+STALL = 0.1
+"""Seconds, at the least, in which a line that holds something takes nothing before it is nudged."""
+NUDGES = 4
 
 
 class LineMeter:
@@ -66,6 +73,8 @@ class LineMeter:
         self._waiting = False
         self._looked = -math.inf
         self._starved = 0
+        self._moved_at = 0.0
+        self._nudges = 0
         self._pause = LOOK_LEAST
         self._blocked_at = math.nan
         self._since_blocked = 0
@@ -86,10 +95,14 @@ class LineMeter:
                 self._look(now, pending)
         if not self.metered:
             return UNMETERED
+        if self._stalled(now):
+            return 1
         # A frame is always let onto an empty line, however large it is.
         return max(self.window - FRAME - self._in_flight, 0 if self._in_flight else 1)
 
     def wrote(self, octets: int, now: float) -> None:
+        if not self._in_flight:
+            self._moved_at = now
         self._in_flight += octets
         self._since_blocked += octets
 
@@ -122,16 +135,32 @@ class LineMeter:
         self._since_blocked = 0
 
     def _look(self, now: float, pending: int) -> None:
-        """What the line took since the last look is its rate, if it was busy all the time; else a lower bound."""
-        elapsed, taken = now - self._looked, self._in_flight - pending
-        if taken > 0:
+        """What the line took since it last took anything is its rate, if it was busy all the time; else at least that."""
+        if pending >= SATURATION:
+            pending = max(pending, self._in_flight)  # at least that much: no news
+        taken = self._in_flight - pending
+        if taken > 0 or not pending:
+            if taken > 0 and self._waiting:
+                self._learn(taken / max(now - self._moved_at, LOOK_LEAST), pending)
             self._pause = LOOK_LEAST
-            if self._waiting:
-                self._learn(taken / elapsed, pending)
+            self._moved_at, self._nudges = now, 0
         else:
             self._pause = min(self._pause * 2, LOOK_MOST)
         self._in_flight = pending
         self._looked = now
+
+    def _stalled(self, now: float) -> bool:
+        """Whether to send one frame more than fits, because the reader may have missed that there is something.
+
+        user-mode-linux reads its line when a signal says that octets have come; sometimes it leaves some behind and
+        waits for the next signal, which only more octets bring.  A reader that has really stopped is nudged a few
+        times and then left alone.
+        """
+        patience = max(STALL, 2 * self._in_flight / self.rate if self.rate else 0.0)
+        if not self._waiting or self._nudges >= NUDGES or now - self._moved_at < patience * (self._nudges + 1):
+            return False
+        self._nudges += 1
+        return True
 
     def _learn(self, rate: float, pending: int) -> None:
         if pending:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from serialport.meter import TWO_FRAMES, UNMETERED, WINDOW_MOST, LineMeter
+from serialport.meter import NUDGES, TWO_FRAMES, UNMETERED, WINDOW_MOST, LineMeter
 
 PTY_SATURATION = 4095
 """FIONREAD of a pty's slave never says more than this, however much is queued behind (n_tty's read buffer)."""
@@ -225,4 +225,59 @@ def test_a_stalled_reader_gets_a_look_every_50_ms_at_most() -> None:
     before = now
     _sent, now = sender.turn(now, 1 << 30)
     assert now - before == pytest.approx(0.05, abs=0.002)
-    assert line.queued <= 4510
+    assert line.queued <= TWO_FRAMES + NUDGES * FRAME + 20
+
+
+def test_a_reader_that_missed_its_signal_is_nudged() -> None:
+    """user-mode-linux, now and then: it reads nothing more until more octets arrive."""
+    line = Line(1e6)
+    sender = Sender(line)
+    now = 0.0
+    while now < 0.5:
+        _sent, due = sender.turn(now, 1 << 30)
+        now = max(due, now + 2e-5)
+    line.rate = 1e-9
+    stalled, held = now, line.queued
+    while line.queued <= held:
+        _sent, due = sender.turn(now, 1 << 30)
+        now = max(due, now + 2e-5)
+        assert now < stalled + 0.25
+        held = max(held, line.queued if now < stalled + 0.05 else held)
+    line.rate = 1e6
+    _sent, due = sender.turn(now + 0.01, 1 << 30)
+    assert sender.meter.allowance(now + 0.02, 0) > 1
+
+
+def test_a_reader_that_has_stopped_is_nudged_a_few_times_only() -> None:
+    line = Line(1e-9)
+    sender = Sender(line)
+    now = 0.0
+    while now < 3600:
+        _sent, due = sender.turn(now, 1 << 30)
+        now = max(due, now + 2e-5)
+    assert line.queued <= TWO_FRAMES + NUDGES * FRAME + 20
+
+
+@pytest.mark.parametrize("rate", [300, 960, 11_500])
+def test_a_slow_reader_is_not_taken_for_one_that_stopped(rate: int) -> None:
+    line = Line(rate)
+    sender = Sender(line)
+    sender.run(30)
+    assert max(sender.ahead) <= TWO_FRAMES + 20
+
+
+def test_a_slow_reader_in_steps_is_not_nudged_at_every_step() -> None:
+    """A socket's reader is seen in pieces of half a kilobyte, half a second apart at 9,600 baud."""
+    meter = LineMeter()
+    held, written = 0, 0
+    for step in range(4000):
+        now = step * 0.05
+        if step % 10 == 9:
+            held = max(0, held - 480)
+        while (budget := meter.allowance(now, held)) > 0:
+            held += -(-budget // FRAME) * FRAME
+            meter.wrote(-(-budget // FRAME) * FRAME, now)
+            written += 1
+        meter.waiting(now)
+        if step > 100:
+            assert held <= TWO_FRAMES + 20
