@@ -160,9 +160,8 @@ class Automaton:
             ending = "str" in actions
             self._restarts = self.timing.max_terminate if ending else self.timing.max_configure
         elif action == "zrc":
-            # the next expiry is TO-: the peer has one period to hang up (RFC 1661, 4.4)
+            # the next expiry is TO-: the peer has one period to hang up (RFC 1661, 4.4), which `event` starts
             self._restarts = 0
-            self.deadline = now + self.timing.restart
         else:
             if action in ("scr", "str"):
                 self._restarts -= 1

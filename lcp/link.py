@@ -310,7 +310,8 @@ class PppLink:
         self._echo_at = math.inf
         self._sides = []
         self._own_challenge = b""
-        self._begun = now
+        # negotiating anew begins with the request that ended this link, any other end with one still to come
+        self._begun = now if self.lcp.last_code == Code.CONFIGURE_REQUEST else None
         self.lcp.longest = DEFAULT_MRU
         self.peer_mru = DEFAULT_MRU
         self._closing = True

@@ -147,6 +147,15 @@ class Line:
             budget -= size
         return out
 
+    def discard(self, key: Hashable) -> None:
+        """Drop what waits under `key`: the guest does not want it any more."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            self.count["line.discarded"] += len(queue.packets)
+            self.queued -= queue.size
+            queue.packets.clear()
+            queue.size = 0
+
     def clear(self) -> None:
         """Drop all that waits (the guest has gone).  Waiting flows stay: they resume when the line is back."""
         self.count["line.down"] += sum(len(queue.packets) for queue in self._queues.values())

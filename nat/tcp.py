@@ -199,6 +199,7 @@ class TcpFlow(TcpSender):
         if flags & RST:
             if sequence == self.rcv_nxt:
                 self.context.count["tcp.reset_by_guest"] += 1
+                self.line.discard(self)
                 self.abort(now)
             else:
                 self.challenge(now)  # RFC 5961 section 3.2

@@ -20,6 +20,7 @@ from nat.segment import ACK, FIN, PSH, RST, SEQUENCE_MASK, SYN, SegmentWriter, s
 RCV_CAPACITY = 128 * 1024  # octets of the guest that wait for the host, in order and ahead
 SND_CAPACITY = 128 * 1024  # octets of the host that the guest has not acknowledged
 READ_SIZE = 64 * 1024
+HEADERS = 40  # octets of a data segment's IP and TCP headers
 
 SYN_RETRIES = 7  # 1+2+4+...: a little over 3 minutes (RFC 9293 section 3.8.3, MUST-23)
 DATA_RETRIES = 15  # about 12 minutes (SHLD-11 asks for 100 s at the least)
@@ -131,7 +132,7 @@ class TcpSender:
         line = self.line
         flight = self.snd_nxt - self.snd_una
         window = min(self.snd_wnd, recovery.cwnd, SND_CAPACITY) - flight
-        room = line.room(self)
+        room = line.room(self) * mss // (mss + HEADERS)  # the line counts whole packets
         if min(window, room) < mss:
             if room < mss and room <= window:
                 self._pause()
@@ -246,7 +247,7 @@ class TcpSender:
                 self.snd_max_wnd = wide
             if self.timer is Timer.PERSIST and wide:
                 self.recovery.restore()
-                self.set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
+                self.set_timer(Timer.IDLE, now + self._idle_limit())
         if count:
             self._advance(count, flight, now)
         if self.state is not CLOSED:
@@ -271,7 +272,7 @@ class TcpSender:
         if self.snd_una == self.snd_nxt:
             if self.fin_sent and self.finish(now):
                 return
-            self.set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
+            self.set_timer(Timer.IDLE, now + self._idle_limit())
         else:
             self._time_out_later(now)
 
@@ -391,7 +392,7 @@ class TcpSender:
         if timer is Timer.EXPIRE:
             self.free(now)
         elif timer is Timer.IDLE:
-            limit = self.context.limits.tcp_idle
+            limit = self._idle_limit()
             if now - self.last_activity >= limit:
                 self.context.count["tcp.idle"] += 1
                 self.reset(now)
@@ -422,6 +423,12 @@ class TcpSender:
             self._resend(now)
         else:
             self.send_syn(now)
+
+    def _idle_limit(self) -> float:
+        """A guest that still has an answer to come may wait for it as long as for anything else; one that only has not
+        closed a connection whose other end has is waited for for minutes (RFC 5382 REQ-5)."""
+        limits = self.context.limits
+        return limits.tcp_transitory if self.fin_sent else limits.tcp_idle
 
     def _probe_window(self, now: float) -> None:
         """RFC 9293 section 3.8.6.1: an ACK of an octet long gone makes the guest say its window (MUST-36)."""

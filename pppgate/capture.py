@@ -1,7 +1,7 @@
 """Capture: every PPP frame of every guest in a pcap file, with its direction.
 
 In: frames as the deframer gives them and as they are emitted. Out: a file of LINKTYPE_PPP_WITH_DIR records
-that Wireshark and tcpdump read. It wraps the callables of a guest from outside; the protocols know nothing
+that Wireshark reads. It wraps the callables of a guest from outside; the protocols know nothing
 of it.
 """
 
@@ -120,7 +120,7 @@ def _create(path: str) -> BinaryIO:
         return open(fd, "wb", buffering=0)
     except OSError as error:
         directory = os.path.dirname(os.path.abspath(path))
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
             raise ConfigError(
                 f"The capture {path} cannot be made: there is no directory {directory}."
             ) from None

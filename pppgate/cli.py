@@ -30,14 +30,15 @@ links, where guests dial in (several at once are served; without one, pty:)
 
 examples
   pppgate                                   make a pty and say what to paste into the emulator
-  pppgate pty:/tmp/com1                     QEMU:      -chardev serial,id=ppp,path=/tmp/com1
+  pppgate unix-listen:/tmp/com1             QEMU:      -chardev socket,id=ppp,path=/tmp/com1
                                                        -device isa-serial,chardev=ppp
-                                            Bochs:     com1: enabled=1, mode=term, dev=/tmp/com1
+  pppgate pty:/tmp/com1                     Bochs:     com1: enabled=1, mode=term, dev=/tmp/com1
                                             UML:       ssl0=tty:/tmp/com1
   pppgate tcp-listen:4000                   DOSBox-X:  serial1=nullmodem server:127.0.0.1 port:4000
                                                        transparent:1
                                             Bochs:     com1: enabled=1, mode=socket-client, dev=127.0.0.1:4000
   pppgate tty:/dev/pts/5                    86Box:     the pseudo-terminal that its serial passthrough made
+                                            QEMU:      the one that -chardev pty made
   pppgate serial:/dev/ttyUSB0@115200        a real machine on a null-modem cable
   pppgate --forward tcp:8080=80 pty:        http://127.0.0.1:8080/ is the guest's web server
   pppgate --host-loopback pty:              the guest reaches the host's own servers at 10.0.2.2
@@ -52,6 +53,8 @@ The exit status is 0 after SIGINT or SIGTERM, and 2 when something asked for can
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """argparse would print its usage and leave; here a mistake is one sentence like any other."""
+        message = message.replace("unrecognized arguments:", "there is no option")
+        message = message.replace("ignored explicit argument", "takes no value, but was given")
         raise ConfigError(f"{message[:1].upper()}{message[1:]}; see pppgate --help.")
 
 

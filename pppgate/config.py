@@ -205,9 +205,9 @@ def _network(value: object) -> IPv4Network:
     except ValueError:
         hint = ""
         try:
-            hint = f"; did you mean {IPv4Network(str(value), strict=False)}?"
+            hint = f": the network around it is {IPv4Network(str(value), strict=False)}"
         except ValueError:
-            hint = ", for example 10.0.2.0/24"
+            hint = "; write one such as 10.0.2.0/24"
         raise ConfigError(f"net: {value} is not an IPv4 network{hint}.") from None
     if net.prefixlen > 29:
         raise ConfigError(
@@ -228,7 +228,7 @@ def _addresses(net: IPv4Network, given: Mapping[str, Any]) -> tuple[IPv4Address,
         try:
             address = value if isinstance(value, IPv4Address) else IPv4Address(_text(name, value))
         except ValueError:
-            raise ConfigError(f"{name}: {value} is not an IPv4 address.") from None
+            raise ConfigError(f"{name}: {value} is not an IPv4 address; write one such as {DEFAULTS[name]}.") from None
         if address not in net:
             raise ConfigError(f"{name}: {address} does not lie in the network {net}; change it or --net.")
         if address in (net.network_address, net.broadcast_address):

@@ -2,6 +2,10 @@
 
 In: a started link. Out: lines for the user. The syntax is that of QEMU's -chardev, Bochs's bochsrc, 86Box's
 86box.cfg, DOSBox-X's [serial] section and user-mode-linux's ssl0=, as their manuals and sources have it.
+
+QEMU opens a pty with -chardev serial, and then asks it for modem lines, which a pty does not have: its guest sees
+neither carrier nor clear-to-send, and a pppd with Debian's options (modem, crtscts) waits for ever. On a socket QEMU
+shows both.
 """
 
 from serialport.port import Link
@@ -45,6 +49,7 @@ def _pty(path: str, slave: str) -> list[tuple[str, str]]:
     device = slave.removeprefix("/dev/")  # DOSBox-X puts /dev/ before it
     return [
         ("QEMU", f"-chardev serial,id=ppp,path={_qemu(path)} -device isa-serial,chardev=ppp"),
+        ("", "          its guest sees no carrier on a pty: pppd needs 'local nocrtscts'; unix-listen: is better"),
         ("Bochs", f"com1: enabled=1, mode=term, dev={path}"),
         ("86Box", "in 86box.cfg, section [Ports (COM & LPT)]: serial1_passthrough_enabled = 1"),
         ("", f"          section [Serial Passthrough Device #1]: mode = 3, host_serial_path = {path}"),

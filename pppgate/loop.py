@@ -241,22 +241,38 @@ class Loop:
 
     # -- running
 
-    def run(self, on_signal: Callable[[], None]) -> int:
+    def run(self, on_signal: Callable[[], None], start: Callable[[], None] = lambda: None) -> int:
         """Run until `stop`. The first SIGINT, SIGTERM or SIGHUP calls `on_signal`; the second stops at
         once, and a third is the kernel's to deal with. Returns the exit status: 0, or 128 + the number of a
         second signal.
+
+        `start()` is called when signals are caught already, so that what it makes is taken down whenever one
+        comes; what it raises comes out of here. It is called by the running loop: uvloop loses a signal that
+        comes before that.
         """
+        failures: list[Exception] = []
+
+        def begin() -> None:
+            try:
+                start()
+            except Exception as error:
+                failures.append(error)
+                self.loop.stop()
+            self._finish(time.monotonic())
+
         signals = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signals.append(signal.SIGHUP)  # and under nohup it stays ignored
         for number in signals:
             self.loop.add_signal_handler(number, self._on_signal, number, on_signal)
         try:
-            self._finish(time.monotonic())
+            self.loop.call_soon(begin)
             self.loop.run_forever()
         finally:
             for number in signals:
                 self.loop.remove_signal_handler(number)
+        if failures:
+            raise failures[0]
         return self._status
 
     def _on_signal(self, number: signal.Signals, on_signal: Callable[[], None]) -> None:

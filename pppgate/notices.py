@@ -1,6 +1,6 @@
 """Sentences from deep inside, at a rate that a person can read: a guest decides how often they come.
 
-In: one plain sentence at a time.  Out: the same sentence at most once in REPEAT_AFTER seconds, and no more than
+In: one plain sentence at a time.  Out: the same sentence at most once in `repeat_after` seconds, and no more than
 BURST of them in a second; what is left out is counted and said later in one line.
 """
 
@@ -15,9 +15,12 @@ REMEMBERED = 256  # sentences whose last time is known
 class Notices:
     """`say` prints one line; `clock` gives seconds."""
 
-    def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, say: Callable[[str], None], clock: Callable[[], float], repeat_after: float = REPEAT_AFTER
+    ) -> None:
         self._say = say
         self._clock = clock
+        self._repeat_after = repeat_after
         self._said: OrderedDict[str, float] = OrderedDict()
         self._second = -1
         self._in_second = 0
@@ -25,7 +28,7 @@ class Notices:
 
     def __call__(self, sentence: str) -> None:
         now = self._clock()
-        if now - self._said.get(sentence, -REPEAT_AFTER) < REPEAT_AFTER:
+        if now - self._said.get(sentence, -self._repeat_after) < self._repeat_after:
             return
         if int(now) != self._second:
             self._second, self._in_second = int(now), 0

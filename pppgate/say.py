@@ -1,15 +1,20 @@
 """Say: how the program speaks to its user, one line an event, shown at once.
 
 In: sentences, with how important they are. Out: lines on a stream. A reader that has gone away (`pppgate |
-head`) is no error: the lines are dropped from then on. What the parts log through `logging` comes out the
-same way.
+head`) is no error: the lines are dropped from then on. One that does not read (a terminal stopped with
+Ctrl-S, a pager) holds nobody up: lines are left out until it reads again, and then it is told how many.
+What the parts log through `logging` comes out the same way.
 """
 
 import logging
 import os
+import select
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
+LONGEST_LINE = 1000
+"""Characters: less than the 4,096 octets (PIPE_BUF) that a writable pipe surely has room for."""
 LEVELS = {"error": 40, "warning": 30, "info": 20, "debug": 10}
 
 
@@ -18,6 +23,8 @@ class Say:
         self._least = LEVELS[level]
         self._stream = sys.stdout if stream is None else stream
         self.gone = False
+        self._left_out = 0
+        self._ready = _readiness(self._stream)
 
     def error(self, sentence: str) -> None:
         self._line(40, sentence)
@@ -35,8 +42,17 @@ class Say:
     def _line(self, level: int, sentence: str) -> None:
         if level < self._least or self.gone:
             return
+        if not self._ready():
+            self._left_out += 1
+            return
+        text = _printable(sentence)
+        if len(text) > LONGEST_LINE:
+            text = text[: LONGEST_LINE - 3] + "..."
+        if self._left_out:
+            text = f"({self._left_out} lines were left out: nobody read them)\n{text}"
+            self._left_out = 0
         try:
-            self._stream.write(_printable(sentence) + "\n")
+            self._stream.write(text + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             # the reader has gone; the interpreter must not try again when it ends
@@ -66,6 +82,17 @@ def _printable(sentence: str) -> str:
     if sentence.isprintable():
         return sentence
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in sentence)
+
+
+def _readiness(stream: TextIO) -> Callable[[], bool]:
+    """Tells whether a line can be written without waiting; a stream that is no file of the system's never waits."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):
+        return lambda: True
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    return lambda: bool(poll.poll(0))
 
 
 def _silence(stream: TextIO) -> None:

@@ -6,7 +6,7 @@ Here PPP meets the NAT: `lcp` and `ipcp` know nothing of stations, and `nat` kno
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ipcp.pool import Pool
@@ -16,6 +16,7 @@ from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from nat.gateway import Gateway
 from nat.station import Station
 from pppgate.guest import Guest
+from pppgate.notices import Notices
 from serialport.port import Port, Watcher
 
 
@@ -38,6 +39,7 @@ class Shared:
     say: Callable[[str], None]
     random: random.Random
     dirty: dict[Guest, None]
+    holders: dict[str, "Session"] = field(default_factory=dict)  # by the key of the address that each has on loan
 
 
 class Session:
@@ -51,6 +53,8 @@ class Session:
         self.name = name
         self.station: Station | None = None
         self._ended = ended
+        self._loan = ""  # the key of the address on loan
+        self._say = Notices(shared.say, shared.watcher.now, repeat_after=0.0)
         self._mtu = shared.mtu
         deadlines = shared.gateway.context.deadlines
         self.guest = Guest(port, shared.watcher, deadlines, shared.link.mru, shared.dirty, self._hung_up)
@@ -87,9 +91,24 @@ class Session:
     # PPP to NAT
 
     def _lease(self, wanted: bytes | None) -> bytes | None:
-        identity = self.link.identity
+        """A guest that has proved its name finds its address again on any line, unless the name is on another now."""
+        shared, identity = self.shared, self.link.identity
         key = f"user {identity.name}" if identity is not None else self.key
-        return self.shared.pool.lease(key, wanted)
+        if shared.holders.get(key, self) is not self:
+            key = self.key
+        if key != self._loan:
+            self._release()
+            self._loan = key
+            shared.holders[key] = self
+        allowed = identity.addresses if identity is not None else ()
+        if not allowed:
+            return shared.pool.lease(key, wanted)
+        wishes = sorted(allowed, key=lambda address: address != wanted)
+        return next((address for address in wishes if shared.pool.lease(key, address) == address), None)
+
+    def _release(self) -> None:
+        self.shared.pool.release(self._loan)
+        self.shared.holders.pop(self._loan, None)
 
     def _on_parameters(self, parameters: LinkParameters) -> None:
         guest = self.guest
@@ -100,10 +119,10 @@ class Session:
     def _ip_up(self, now: float) -> None:
         address = self.ipcp.remote
         if address is None:
-            self.shared.say(f"{self.name}: no address of the network is free for this guest")
+            self._say(f"{self.name}: no address of the network is free for this guest")
             self.ipcp.fail(now, "no address is free")
             return
-        station = self.shared.gateway.arrive(address, self._mtu, self.guest.mark, now)
+        station = self.shared.gateway.arrive(address, self._mtu, self.guest.mark, now, self._loan)
         self.station = station
         self.guest.line = station.line
         self.link.on_ip = station.receive
@@ -117,9 +136,9 @@ class Session:
     # Ends and words
 
     def _hung_up(self, guest: Guest, reason: str, now: float) -> None:
-        self.shared.pool.release(self.key)
+        self._release()
         self._ended(self, reason)
 
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, Established):  # all that it says stands in NetworkUp, unless that never comes
-            self.shared.say(f"{self.name}: {event}")
+            self._say(f"{self.name}: {event}")

@@ -4,9 +4,11 @@ In: a Config.  Out: the exit status, after SIGINT or SIGTERM has ended every lin
 """
 
 import random
+import resource
 import socket
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 
 from ipcp.pool import Pool
@@ -32,21 +34,31 @@ from serialport.port import Link, Port
 from serialport.url import open_link
 
 PATIENCE = 0.8  # seconds that links get to say goodbye
+DESCRIPTORS = 1 << 16  # wanted, as far as the host allows
 
 
 def run(config: Config) -> int:
     """Serve until a signal comes.  Raises ConfigError and PortError for what the user has to mend."""
+    _raise_descriptor_limit()
     links = [open_link(url) for url in config.links]
     say = Say(config.log_level, sys.stderr if any(link.scheme == "stdio" for link in links) else sys.stdout)
     say.capture_logging()
     loop = Loop()
     server = Server(config, links, loop, say)
     try:
-        server.start()
-        return loop.run(server.end)
+        return loop.run(server.end, server.start)
     finally:
         server.close()
         loop.close()
+
+
+def _raise_descriptor_limit() -> None:
+    """A flow is a descriptor, and the usual soft limit of 1,024 is there for select(2), which is not used here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def build_gateway(config: Config, loop: Loop, say: Say) -> Gateway:
@@ -83,7 +95,7 @@ def authenticator(config: Config) -> Authenticator | None:
     try:
         return Secrets.load(config.auth)
     except SecretsError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"auth: {error}.") from None
 
 
 class Server:

@@ -156,6 +156,8 @@ class DirectLine:
     def waiting(self, key: object) -> bool:
         return False
 
+    def discard(self, key: object) -> None: ...
+
     def wait(self, flow: object) -> None:
         self.waiters[flow] = None
 

@@ -218,7 +218,7 @@ def test_port_in_use(host: Host, style: str) -> None:
     listen = getattr(host, style)
     first = listen("127.0.0.1", 0)
     port = first.getsockname()[1]
-    with pytest.raises(HostError, match=f"port 127.0.0.1:{port} is already in use"):
+    with pytest.raises(HostError, match=f"port 127.0.0.1:{port} is in use by another program"):
         listen("127.0.0.1", port)
     first.close()
 

@@ -176,3 +176,17 @@ def test_a_flow_that_another_one_ended_is_not_resumed() -> None:
         line.wait(flow)
     line.resume(0.0)
     assert order == [0]
+
+
+def test_what_a_flow_no_longer_wants_is_dropped_and_nothing_else() -> None:
+    line = Line(b"\x0a\0\2\x0f", 1500, lambda: None, Counter())
+    line.up = True
+    for n in range(3):
+        line.send(bytes(100), "gone")
+        line.send(bytes((n,)) * 50, "stays")
+    line.discard("gone")
+    line.discard("never there")
+    assert line.queued == 150 and not line.waiting("gone") and line.count["line.discarded"] == 3
+    line.send(b"new", "gone")
+    assert sorted(map(len, line.take(1 << 20))) == [3, 50, 50, 50]
+    assert line.queued == 0 and line.take(1 << 20) == []

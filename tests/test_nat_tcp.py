@@ -1,11 +1,15 @@
 """nat.tcp and nat.tcp_flows against the guest model of tcp_peer: exactness under faults, and RFC 9293 by section."""
 
+from collections import Counter
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tcp_peer import GuestTcp, World
+from tcp_peer import GUEST, OUTSIDE, GuestTcp, StreamHost, World, make_table
+
+from nat.line import FLOW_LIMIT, Line
+from nat.segment import ACK, SYN, build_segment, syn_options
 
 
 def exchange(world: World, up: bytes, down: bytes, limit: float = 100_000.0, **options: object) -> GuestTcp:
@@ -62,3 +66,30 @@ def test_every_octet_exactly_once(
     if mss == 48:
         up, down = up // 10, down // 10
     exchange(world, random.randbytes(up), random.randbytes(down), window=window, mss=mss, sack=sack, scale=scale)
+
+
+@pytest.mark.parametrize("mtu", (296, 1500))
+def test_nothing_is_dropped_in_front_of_a_fast_line(mtu: int) -> None:
+    """What a flow reads from its socket fits into the line's queue, headers and all."""
+    host = StreamHost()
+    line = Line(GUEST, mtu, lambda: None, Counter())
+    line.up, line.flow_limit = True, FLOW_LIMIT
+    table = make_table(host, line)  # type: ignore[arg-type]
+    options = syn_options(mtu - 40, 7, True)
+    syn = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=1, flags=SYN, window=65535, options=options)
+    table.receive(syn, 0.0)
+    host.ready(0.0)
+    (flow,) = table.flows.values()
+    acknowledgement = flow.snd_nxt & 0xFFFFFFFF
+    ack = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=2, acknowledgement=acknowledgement, flags=ACK, window=65535)
+    table.receive(ack, 0.0)
+    table.flush(0.0)
+    flow.recovery.cwnd = 1 << 20
+    line.take(1 << 20)
+    host.sockets[0].arriving += bytes(1 << 20)
+    while host.ready(0.0):
+        table.flush(0.0)
+    assert line.count["line.queue_full"] == 0
+    assert line.room(flow) < 2 * mtu
+    sent = sum(len(packet) - 40 for packet in line.take(1 << 20))
+    assert sent == flow.snd_nxt - flow.snd_una

@@ -587,6 +587,24 @@ def test_an_idle_connection_ends_after_two_hours_and_four_minutes() -> None:  # 
     assert reset.flags == RST | ACK and not script.table.flows
 
 
+def test_a_guest_that_never_closes_what_the_host_has_closed_is_waited_for_for_minutes() -> None:
+    script = Script().open()
+    script.sock.remote_closed = True
+    script.ready()
+    script.guest(ACK, 1, 2)
+    assert script.wait(239) == [] and script.table.flows
+    (reset,) = script.wait(2)
+    assert reset.flags == RST | ACK and not script.table.flows
+
+
+def test_a_guest_that_has_said_all_may_wait_for_its_answer() -> None:
+    script = Script().open()
+    script.guest(ACK | FIN)
+    script.wait(3600)
+    script.sock.arriving += b"at last"
+    assert script.ready()[0].payload == b"at last"
+
+
 def test_traffic_keeps_an_idle_connection() -> None:
     script = Script().open()
     script.wait(7000)

@@ -144,7 +144,7 @@ def test_as_a_module_from_a_shell() -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "pppgate: net: nowhere is not an IPv4 network, for example 10.0.2.0/24.\n"
+    assert done.stderr == "pppgate: net: nowhere is not an IPv4 network; write one such as 10.0.2.0/24.\n"
 
 
 # -- how it speaks

@@ -24,6 +24,7 @@ def test_a_pty_with_a_symlink() -> None:
     made.slave_path = "/dev/pts/7"  # type: ignore[attr-defined]
     lines = hints(made)  # type: ignore[arg-type]
     assert "QEMU      -chardev serial,id=ppp,path=/tmp/com1 -device isa-serial,chardev=ppp" in lines
+    assert any("local nocrtscts" in line for line in lines), "QEMU's guest sees no modem lines on a pty"
     assert "Bochs     com1: enabled=1, mode=term, dev=/tmp/com1" in lines
     assert "DOSBox-X  serial1=directserial realport:pts/7" in lines
     assert "UML       ssl0=tty:/tmp/com1" in lines

@@ -335,6 +335,18 @@ def test_the_first_signal_is_graceful_and_the_second_is_not(loop: Loop) -> None:
     assert signals == ["first"]
 
 
+def test_a_signal_during_the_start_is_not_lost(loop: Loop) -> None:
+    assert loop.run(loop.stop, lambda: os.kill(os.getpid(), signal.SIGTERM)) == 0
+
+
+def test_what_the_start_raises_comes_out(loop: Loop) -> None:
+    def start() -> None:
+        raise ValueError("no such port")
+
+    with pytest.raises(ValueError, match="no such port"):
+        loop.run(loop.stop, start)
+
+
 def test_a_graceful_end_has_the_status_it_was_given(loop: Loop) -> None:
     loop.call_at(loop.now() + 0.01, lambda now: os.kill(os.getpid(), signal.SIGINT))
     assert loop.run(lambda: loop.stop(0)) == 0

@@ -41,7 +41,8 @@ def run(tty: str, *command: str, timeout: float = 120) -> str:
     """Run a command in the guest; returns its standard output. RuntimeError when it fails."""
     done = subprocess.run(guest_command(tty, *command), capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
-        raise RuntimeError(f"{command[0]} in the guest: status {done.returncode}\n{done.stderr[-600:]}{done.stdout[-300:]}")
+        said = done.stderr[-600:] + done.stdout[-300:]
+        raise RuntimeError(f"{command[0]} in the guest: status {done.returncode}\n{said}")
     return done.stdout
 
 

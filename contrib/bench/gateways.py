@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,10 @@ class Gateway:
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
 
-    def start(self, tty_path: str | None = None) -> Gateway:
-        """With `tty_path` the gateway opens that terminal; otherwise it makes one, to be found in `tty`."""
+    def start(self, tty_path: str | None = None, *, socket_path: str | None = None) -> Gateway:
+        """It makes a terminal, to be found in `tty`; or opens the one at `tty_path`; or takes the first guest that
+        connects to the unix socket `socket_path` (slirp gets the connection as its standard input and output).
+        """
         raise NotImplementedError
 
     def __enter__(self) -> Gateway:
@@ -82,9 +85,18 @@ class Gateway:
 
 
 class Slirp(Gateway):
+    """As root it would set the mode of its standard input, a pty's master, to 0600: that is /dev/ptmx, for everybody.
+    So root starts it as a user who may not."""
+
     name = "slirp"
 
-    def start(self, tty_path: str | None = None) -> Gateway:
+    def start(self, tty_path: str | None = None, *, socket_path: str | None = None) -> Gateway:
+        if socket_path is not None:
+            # The guest connects when it boots: slirp starts in `accept`.
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(socket_path)
+            self._listener.listen(1)
+            return self
         if tty_path is None:
             line, slave = os.openpty()
             tty.setraw(slave)
@@ -93,11 +105,20 @@ class Slirp(Gateway):
         else:
             line = os.open(tty_path, os.O_RDWR | os.O_NOCTTY)
             tty.setraw(line)
+        self._run(line)
+        return self
+
+    def accept(self) -> None:
+        """With a socket: wait for the guest, then start."""
+        self._run(self._listener.accept()[0].detach())
+        self._listener.close()
+
+    def _run(self, line: int) -> None:
         self.started = time.monotonic()
-        self.process = subprocess.Popen(["slirp-fullbolt", "ppp", "mtu 1500"], stdin=line, stdout=line,
+        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
+        self.process = subprocess.Popen([*words, "slirp-fullbolt", "ppp", "mtu 1500"], stdin=line, stdout=line,
                                         stderr=subprocess.DEVNULL, cwd=self.work, start_new_session=True)
         os.close(line)
-        return self
 
     def stop(self) -> None:
         super().stop()
@@ -110,9 +131,15 @@ class Pppgate(Gateway):
     name = "pppgate"
     fast = True
 
-    def start(self, tty_path: str | None = None) -> Gateway:
+    def start(self, tty_path: str | None = None, *, socket_path: str | None = None) -> Gateway:
         self.tty = str(self.work / "tty")
-        link = f"pty:{self.tty}" if tty_path is None else f"tty:{tty_path}"
+        if socket_path is not None:
+            link, there = f"unix-listen:{socket_path}", socket_path
+        elif tty_path is not None:
+            link, there = f"tty:{tty_path}", tty_path
+        else:
+            link = f"pty:{self.tty}"
+            there = self.tty
         path = [str(ROOT)]
         if not self.fast:
             (self.work / "sitecustomize.py").write_text(WITHOUT_FAST)
@@ -120,9 +147,10 @@ class Pppgate(Gateway):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         self.started = time.monotonic()
         with (self.work / "log").open("wb") as log:
-            self.process = subprocess.Popen([python(), "-m", "pppgate", link, "--host-loopback"], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=environment, start_new_session=True)
-        while tty_path is None and not os.path.islink(self.tty):
+            words = [python(), "-m", "pppgate", link, "--host-loopback"]
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                                            start_new_session=True)
+        while not os.path.lexists(there):
             if self.process.poll() is not None or time.monotonic() > self.started + 10:
                 raise RuntimeError("pppgate did not start: " + (self.work / "log").read_text())
             time.sleep(0.002)

@@ -21,6 +21,8 @@ import with_pppd
 from gateways import Gateway, PlainPppgate, Pppgate, Slirp
 
 Measure = Callable[[type[Gateway], float], dict[str, float]]
+Table = dict[str, dict[str, list[float]]]
+"""Row -> gateway -> figures."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ WORK = (
     Work("ready", on_pty.ready, 0, 0, 5),
     Work("uml", with_pppd.uml, 5, 2, 3, ("linux.uml", "pppd", "iperf3")),
     Work("qemu", with_pppd.qemu, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
+    Work("qemu-socket", with_pppd.qemu_socket, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
 )
 
 
@@ -51,9 +54,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure(work: Work, kinds: list[type[Gateway]], quick: bool, rounds: int | None) -> dict[str, dict[str, list[float]]]:
-    """row -> gateway -> figures. The gateways take turns, so that a busy machine is busy for each of them."""
-    table: dict[str, dict[str, list[float]]] = {}
+def measure(work: Work, kinds: list[type[Gateway]], quick: bool, rounds: int | None) -> Table:
+    """The gateways take turns, so that a busy machine is busy for each of them."""
+    table: Table = {}
     seconds = work.quick_seconds if quick else work.seconds
     for turn in range(rounds or (1 if quick else work.rounds)):
         for kind in kinds:
@@ -76,7 +79,7 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
-def markdown(table: dict[str, dict[str, list[float]]], kinds: list[type[Gateway]]) -> str:
+def markdown(table: Table, kinds: list[type[Gateway]]) -> str:
     """Medians, and each of ours as a multiple of slirp's."""
     reference = Slirp.name if Slirp in kinds else None
     ours = [kind.name for kind in kinds if kind.name != reference]
@@ -120,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     kinds = chosen(options)
-    table: dict[str, dict[str, list[float]]] = {}
+    table: Table = {}
     begun = time.monotonic()
     try:
         for work in WORK:
@@ -133,7 +136,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted; so far:")
     print(markdown(table, kinds))
-    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    with open("/proc/cpuinfo") as info:
+        model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "")
     print(f"\n{datetime.date.today()}, {os.cpu_count()} x {model}, Linux {os.uname().release}, "
           f"{time.monotonic() - begun:.0f} s in all")
     return 0

@@ -30,8 +30,10 @@ def lcp_request() -> bytes:
         for _ in range(8):
             fcs = fcs >> 1 ^ 0x8408 if fcs & 1 else fcs >> 1
     body += (fcs ^ 0xFFFF).to_bytes(2, "little")
-    escaped = (bytes((0x7D, octet ^ 0x20)) if octet < 0x20 or octet in b"\x7d\x7e" else bytes((octet,)) for octet in body)
-    return b"~" + b"".join(escaped) + b"~"
+    escaped = bytearray()
+    for octet in body:
+        escaped += bytes((0x7D, octet ^ 0x20)) if octet < 0x20 or octet in b"\x7d\x7e" else bytes((octet,))
+    return b"~" + escaped + b"~"
 
 
 def transfer(kind: type[Gateway], seconds: float, *, into_guest: bool) -> dict[str, float]:
@@ -99,7 +101,8 @@ def flows(kind: type[Gateway], seconds: float) -> dict[str, float]:
     row = f"pty, memory with {FLOWS:,} open flows, MB"
     with kind().start() as gateway, socket.create_server(("127.0.0.1", 0), backlog=FLOWS) as server:
         threading.Thread(target=_echo, args=(server,), daemon=True).start()
-        words = client.guest_command(gateway.tty, sys.executable, "-c", OPEN_FLOWS, str(server.getsockname()[1]), str(FLOWS))
+        script = [sys.executable, "-c", OPEN_FLOWS, str(server.getsockname()[1]), str(FLOWS)]
+        words = client.guest_command(gateway.tty, *script)
         guest = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             assert guest.stdout is not None and guest.stdin is not None
@@ -115,7 +118,8 @@ def flows(kind: type[Gateway], seconds: float) -> dict[str, float]:
 def idle(kind: type[Gateway], seconds: float) -> dict[str, float]:
     """Voluntary context switches while the link is up and nothing is sent."""
     with kind().start() as gateway:
-        guest = subprocess.Popen(client.guest_command(gateway.tty, "sleep", str(seconds + 3)), stderr=subprocess.DEVNULL)
+        words = client.guest_command(gateway.tty, "sleep", str(seconds + 3))
+        guest = subprocess.Popen(words, stderr=subprocess.DEVNULL)
         try:
             time.sleep(2)
             before = gateway.status("voluntary_ctxt_switches")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
 import client
@@ -39,19 +40,37 @@ def uml(kind: type[Gateway], seconds: float) -> dict[str, float]:
 
 
 def qemu(kind: type[Gateway], seconds: float) -> dict[str, float]:
-    """The emulated UART is the slow line here: what matters is its goodput and who has to wait meanwhile."""
+    """The emulated UART on a pty that QEMU made."""
     with QemuGuest() as guest:
-        guest.start(None)
-        with kind().start(guest.pty) as _, client.iperf3_server() as port:
-            dial(guest, kind)
-            out = iperf3(guest, port, seconds, False)
-            into = iperf3(guest, port, seconds, True)
-            words = shlex.join(client.iperf3_words(port, seconds + 2, True))
-            guest.check(f"{words} >/dev/null &")
-            guest.run("sleep 1.5")
-            times = client.ping_times(guest.run(f"ping -c {seconds * 2:.0f} -i 0.4 {client.HOST}", seconds + 30)[1])
-            if not times:
-                raise RuntimeError("no ping was answered while downloading")
-            return {"QEMU 16550A, out of the guest, Mbit/s": out, "QEMU 16550A, into the guest, Mbit/s": into,
-                    "QEMU 16550A, ping while downloading, mean, ms": statistics.mean(times),
-                    "QEMU 16550A, ping while downloading, max, ms": max(times)}
+        guest.start()
+        with kind().start(guest.pty):
+            return slow_line(guest, kind, seconds, "QEMU 16550A on its pty")
+
+
+def qemu_socket(kind: type[Gateway], seconds: float) -> dict[str, float]:
+    """The emulated UART on a unix socket."""
+    with tempfile.TemporaryDirectory() as directory, QemuGuest() as guest:
+        path = f"{directory}/socket"
+        with kind().start(socket_path=path) as gateway:
+            guest.start(path)
+            if isinstance(gateway, Slirp):
+                gateway.accept()
+            return slow_line(guest, kind, seconds, "QEMU 16550A on a socket")
+
+
+def slow_line(guest: Guest, kind: type[Gateway], seconds: float, where: str) -> dict[str, float]:
+    """What matters on a slow line: its goodput, and who has to wait meanwhile."""
+    with client.iperf3_server() as port:
+        dial(guest, kind)
+        out = iperf3(guest, port, seconds, False)
+        into = iperf3(guest, port, seconds, True)
+        words = shlex.join(client.iperf3_words(port, seconds + 2, True))
+        guest.check(f"{words} >/dev/null &")
+        guest.run("sleep 1.5")
+        times = client.ping_times(guest.run(f"ping -c {seconds * 2:.0f} -i 0.4 {client.HOST}", seconds + 30)[1])
+        if not times:
+            raise RuntimeError("no ping was answered while downloading")
+        return {f"{where}, out of the guest, Mbit/s": out,
+                f"{where}, into the guest, Mbit/s": into,
+                f"{where}, ping while downloading, mean, ms": statistics.mean(times),
+                f"{where}, ping while downloading, max, ms": max(times)}

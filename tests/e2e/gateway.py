@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +34,14 @@ class Gateway:
     """
 
     def __init__(self, *arguments: str, link: str | None = None, uid: int | None = None,
-                 resolver: int | None = None) -> None:
+                 resolver: int | None = None, on_line: Callable[[str], None] | None = None) -> None:
         self.work = Path(tempfile.mkdtemp(prefix="gateway-"))
         self.tty = str(self.work / "tty")
         self.link = link or f"pty:{self.tty}"
         self.arguments = arguments if resolver is None else (*arguments, "--resolver", f"127.0.0.1:{resolver}")
         self.uid = uid
         self.lines: list[str] = []
+        self._on_line = on_line
         self._news = threading.Condition()
         self.process: subprocess.Popen[str] | None = None
 
@@ -82,6 +84,8 @@ class Gateway:
             with self._news:
                 self.lines.append(line.rstrip("\n"))
                 self._news.notify_all()
+            if self._on_line is not None:
+                self._on_line(line.rstrip("\n"))
         with self._news:
             self._news.notify_all()
 
@@ -128,7 +132,8 @@ class Gateway:
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise GatewayError(f"pppgate still ran {timeout:g} s after {number.name}; it said:\n{self.output}") from None
+            what = f"pppgate still ran {timeout:g} s after {number.name}; it said:\n{self.output}"
+            raise GatewayError(what) from None
         took = time.monotonic() - begun
         self._reader.join(2)
         return status, took

@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 
 from e2e.guests import READY
-from e2e.uml import PPP_MODULES, readable_pppd
+from e2e.uml import NO_PPPD, PPP_MODULES, cache_directory, readable_pppd
 
 TOOLS = ("curl", "iperf3")
 
@@ -42,11 +42,6 @@ poweroff -f
 """
 # Enough of /etc/ppp/options for Debian's pppd to behave as it does on a Debian guest.
 FALLBACK_OPTIONS = "asyncmap 0\nauth\ncrtscts\nlock\nhide-password\nmodem\nlcp-echo-interval 30\nlcp-echo-failure 4\n"
-
-
-def cache_directory() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache" if os.access(Path.home(), os.W_OK) else "/tmp")
-    return Path(base) / "pppgate"
 
 
 def kernel() -> Path | None:
@@ -93,7 +88,7 @@ def contents(release: str, scratch: Path) -> dict[str, tuple[int, bytes]]:
     add("bin/busybox", Path("/bin/busybox"))
     pppd = readable_pppd(scratch)
     if pppd is None:
-        raise FileNotFoundError("a pppd that this user can read")
+        raise FileNotFoundError(NO_PPPD)
     add_program("usr/sbin/pppd", pppd)
     for tool in TOOLS:
         if where := shutil.which(tool):

@@ -57,7 +57,7 @@ def secrets_of_the_guest(guest: Guest, name: str, secret: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [("asyncmap", "ffffffff"), ("mru", "296"), ("noaccomp", "nopcomp"), ("mru", "296", "asyncmap", "ffffffff"),
-     ("default-asyncmap",), ("nomagic",), ("novj", "noccp", "noipv6"), ("-all",), ("passive",)],
+     ("default-asyncmap",), ("nomagic",), ("novj", "noccp", "noipv6"), ("passive",)],
     ids=" ".join,
 )
 def test_options(plain: Gateway, guest: Guest, host: Servers, options: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from e2e.guests import READY, Guest, GuestError
@@ -20,6 +21,9 @@ KERNEL = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")
 # In the order in which they need each other.
 PPP_MODULES = ("slhc", "crc-ccitt", "ppp_generic", "ppp_async", "bsd_comp", "ppp_deflate")
+
+NO_PPPD = ("package ppp's /usr/sbin/pppd, which only root and group dip may read "
+           "(adduser USER dip), and 'apt-get download ppp' gave no other")
 
 INIT = """#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TERM=dumb LC_ALL=C
@@ -52,31 +56,38 @@ poweroff -f
 """
 
 
-def readable_pppd(cache: Path) -> Path | None:
-    """A pppd that anybody may read: Debian's is mode 4750. None when there is no way to one.
+def cache_directory() -> Path:
+    """Where what is made once may stay, outside the checkout."""
+    home = Path.home()
+    default = home / ".cache" if os.access(home, os.W_OK) else Path(tempfile.gettempdir(), f"cache-{os.getuid()}")
+    return Path(os.environ.get("XDG_CACHE_HOME") or default) / "pppgate"
 
-    The copy is made by root, or taken out of the Debian package, which any user may fetch.
+
+def readable_pppd(place: Path) -> Path | None:
+    """A pppd that anybody may run, in the directory `place`. None when there is no way to one.
+
+    Debian's is for root and group dip (mode 4754, 4750 elsewhere), and a guest on hostfs has its user's rights.
+    The copy is made by who may read it, or taken out of the Debian package, which any user may fetch.
     """
-    pppd = Path("/usr/sbin/pppd")
-    copy = cache / "pppd"
-    if copy.exists():
-        return copy
-    cache.mkdir(parents=True, exist_ok=True)
-    if os.access(pppd, os.R_OK):
-        shutil.copyfile(pppd, copy)
-    else:
+    copy = place / "pppd"
+    place.mkdir(parents=True, exist_ok=True)
+    source: Path | None = Path("/usr/sbin/pppd")
+    if not os.access("/usr/sbin/pppd", os.R_OK):
+        if copy.exists():
+            return copy
         try:
-            subprocess.run(["apt-get", "download", "-q", "ppp"], cwd=cache, check=True, capture_output=True)
-            package = next(cache.glob("ppp_*.deb"))
-            subprocess.run(["dpkg-deb", "-x", package, cache / "x"], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError, StopIteration):
+            subprocess.run(["apt-get", "download", "-q", "ppp"], cwd=place, check=True, capture_output=True, timeout=60)
+            package = next(place.glob("ppp_*.deb"))
+            subprocess.run(["dpkg-deb", "-x", package, place / "package"], check=True, capture_output=True)
+        except (OSError, subprocess.SubprocessError, StopIteration):
             return None
-        found = next((cache / "x").rglob("pppd"), None)
-        if found is None:
-            return None
-        shutil.copyfile(found, copy)
-    copy.chmod(0o755)
-    return copy
+        source = next((place / "package").rglob("pppd"), None)
+    if source is None:
+        return None
+    unfinished = place / f"unfinished-{os.getpid()}"
+    shutil.copyfile(source, unfinished)
+    unfinished.chmod(0o755)
+    return unfinished.rename(copy)
 
 
 def module_files() -> list[str]:
@@ -97,10 +108,10 @@ class UmlGuest(Guest):
 
     def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> UmlGuest:
         pppd = ""
-        if self.uid is not None or not os.access("/usr/sbin/pppd", os.R_OK):
-            copy = readable_pppd(self.work / "pppd")
+        if self.uid is not None or not os.access("/usr/sbin/pppd", os.R_OK | os.X_OK):
+            copy = readable_pppd(self.work / "ppp" if self.uid is not None else cache_directory() / "ppp")
             if copy is None:
-                raise GuestError("Debian's pppd cannot be read by this user, and 'apt-get download ppp' failed")
+                raise GuestError(NO_PPPD)
             pppd = str(copy)
         init = self.work / "init"
         init.write_text(INIT.format(pppd=pppd, share=self.share, modules=" ".join(module_files()), ready=READY))

@@ -1,0 +1,233 @@
+"""What an embedded guest is made of: PPP, IP, ICMP, UDP and TCP on one line, on a pppgate.loop.Loop.
+
+In: calls in the loop's thread.  Out: futures that are done in it.  embedded_guest.py is the side for users.
+"""
+
+import random
+import socket
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any
+
+from ipcp.protocol import Ipcp
+from lcp.events import Event
+from lcp.link import Credentials, LinkConfig, LinkParameters, PppLink
+from nat.context import Context
+from nat.dns import question_end
+from nat.fragment import Reassembler, deliver
+from nat.host import Host
+from nat.icmp import ECHO_REPLY, UNREACHABLE, ErrorSender, echo_reply
+from nat.line import Line
+from nat.packet import ICMP, TCP, UDP, build_udp, dotted
+from nat.policy import Policy
+from nat.table import Deadlines
+from nat.tcp import TcpFlow
+from nat.tcp_flows import NoRoute, TcpFlows
+from nat.tcp_sender import State
+from nat.udp import parse_udp
+from pppgate.guest import Guest
+from pppgate.loop import Loop
+from serialport.port import Port
+from serialport.url import open_link
+
+NOBODY = bytes(4)
+_RCODES = {1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}  # RFC 1035 section 4.1.1
+
+
+class GuestError(Exception):
+    """What was asked for did not happen; the text says why."""
+
+
+class Stack:
+    """`url`: a LINK that makes one port at a time; `events` hears what the link tells."""
+
+    def __init__(
+        self, loop: Loop, url: str, credentials: Credentials | None, mru: int, events: Callable[[Event], None]
+    ) -> None:
+        self.loop = loop
+        self.random = random.SystemRandom()
+        self.guest: Guest | None = None  # while the line is open
+        config = LinkConfig(mru=mru, credentials=credentials, echo_interval=0)
+        self.link = PppLink(config, self._emit, random=self.random, events=events)
+        self.link.parameters, self.link.on_ip = self._on_parameters, self._receive
+        self.ipcp = Ipcp.client()
+        self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
+        self.link.attach(self.ipcp.protocol, self.ipcp, self.ipcp.data_protocol)
+        host = Host(loop, [])
+        policy = Policy(host, (NOBODY, 32), NOBODY)
+        self.context = Context(host, policy, Deadlines(), self.random, lambda sentence: None)
+        self.line = Line(NOBODY, 1500, self._mark, self.context.count)
+        self.tcp = TcpFlows(self.context, self.line, self._route, ErrorSender(self.context, self.line, NOBODY))
+        self.listening: dict[int, tuple[bytes, int]] = {}  # the guest's TCP port -> who listens, on the host
+        self.servers: dict[int, Callable[[bytes], bytes | None]] = {}  # UDP port -> answer to a payload
+        self._waiting: dict[Hashable, Future[Any]] = {}
+        self._calling: dict[TcpFlow, Future[None]] = {}
+        self._dirty: dict[Guest, None] = {}
+        self._reassembler = Reassembler(self.context, lambda packet, now: None)
+        self._serial = open_link(url)
+        loop.flush, loop.tick, loop.deadline = self._flush, self.context.deadlines.expire, self.context.deadlines.next
+
+    # What a user asks for
+
+    def dial(self, now: float) -> None:
+        """Open the line and begin.  Raises serialport.port.PortError."""
+        self._serial.start(self.loop, self._on_port)
+
+    def ask(self, key: Hashable, packet: bytes) -> Future[bytes]:
+        """Send a packet whose answer is known by `key`: ("echo", id and sequence) or ("udp", own port)."""
+        waiting = self._waiting[key] = Future()
+        deliver(self.line, packet, key)
+        return waiting
+
+    def call(self, address: bytes, port: int, inner: socket.socket, now: float) -> Future[None]:
+        """Connect `inner` to a TCP port; the future tells how that went."""
+        self.line.address = address  # to a flow, the remote end is the guest on the line
+        if not self.tcp.call(inner, self.ipcp.local, port, now):
+            inner.close()
+            raise GuestError("there are too many connections")
+        flow = next(reversed(self.tcp.flows.values()))
+        calling = self._calling[flow] = Future()
+        return calling
+
+    def close(self, now: float) -> None:
+        """Close the line without a word, and let go of everything."""
+        self.tcp.close(now)
+        self._reassembler.close()
+        if self.guest is not None:
+            self.guest.close()
+        self._serial.stop()
+        self.context.host.close()
+        for waiting in (*self._waiting.values(), *self._calling.values()):
+            waiting.set_exception(GuestError("the guest has hung up"))
+        self._waiting.clear()
+        self._calling.clear()
+
+    # The line and the link
+
+    def _on_port(self, port: Port) -> None:
+        self.guest = guest = Guest(
+            port, self.loop, self.context.deadlines, self.link.config.mru, self._dirty, lambda guest, why, now: None
+        )
+        guest.link, guest.receive = self.link, self.link.receive
+        guest.start()
+        self.link.up(self.loop.now())
+        guest.arm()
+
+    def _emit(self, protocol: int, information: bytes) -> None:
+        if self.guest is not None:
+            self.guest.emit(protocol, information)
+
+    def _mark(self) -> None:
+        if self.guest is not None:
+            self.guest.mark()
+
+    def _on_parameters(self, agreed: LinkParameters) -> None:
+        if self.guest is not None:
+            self.guest.framer.configure(accm=agreed.tx_accm, acfc=agreed.acfc, pfc=agreed.pfc)
+            self.guest.deframer.accm = agreed.rx_accm
+        self.line.mtu = min(1500, agreed.peer_mru)
+
+    def _ip_up(self, now: float) -> None:
+        self.line.up = True
+        if self.guest is not None:
+            self.guest.line = self.line
+        self.tcp.probe(now)
+
+    def _ip_down(self, now: float) -> None:
+        self.line.up = False
+        self.line.clear()
+        if self.guest is not None:
+            self.guest.line = None
+
+    def _flush(self, now: float) -> None:
+        self.tcp.flush(now)
+        while self._dirty:
+            self._dirty.popitem()[0].flush(now)
+            self.tcp.flush(now)
+        for flow in [flow for flow in self._calling if flow.state is not State.SYN_SENT]:
+            if flow.state is State.ESTABLISHED:
+                self._calling.pop(flow).set_result(None)
+            elif flow.state is State.CLOSED:
+                refused = f"{dotted(flow.guest)} port {flow.guest_port} refuses the connection"
+                self._calling.pop(flow).set_exception(ConnectionRefusedError(refused))
+
+    # Packets
+
+    def _route(self, line: Line, destination: bytes, port: int) -> tuple[bytes, int] | NoRoute:
+        return self.listening.get(port, NoRoute.REFUSED)
+
+    def _receive(self, packet: bytes, now: float) -> None:
+        hlen = (packet[0] & 0x0F) * 4 if packet else 0
+        if not 20 <= hlen <= len(packet) or int.from_bytes(packet[:hlen], "big") % 0xFFFF:
+            self.context.count["ip.bad"] += 1
+            return
+        packet = packet[: int.from_bytes(packet[2:4], "big")]
+        if int.from_bytes(packet[6:8], "big") & 0x3FFF:  # more fragments, or an offset
+            whole = self._reassembler.feed(packet, hlen, now)
+            if whole is None:
+                return
+            packet = whole
+        if packet[9] == TCP and hlen == 20 and len(packet) >= 40:
+            self.tcp.receive(packet, now)
+        elif packet[9] == UDP:
+            self._receive_udp(packet, hlen)
+        elif packet[9] == ICMP and len(packet) >= hlen + 8:
+            self._receive_icmp(packet, hlen)
+
+    def _receive_udp(self, packet: bytes, hlen: int) -> None:
+        parsed = parse_udp(packet, hlen, self.context.count)
+        if parsed is None:
+            return
+        port, own_port, payload = parsed
+        server = self.servers.get(own_port)
+        if server is None:
+            self._answered(("udp", own_port), payload)
+        elif (answer := server(payload)) is not None:
+            identification = self.random.getrandbits(16)
+            reply = build_udp(packet[16:20], own_port, packet[12:16], port, answer, identification=identification)
+            deliver(self.line, reply, ("udp", own_port))
+
+    def _receive_icmp(self, packet: bytes, hlen: int) -> None:
+        reply = echo_reply(packet, hlen)
+        quoted = packet[hlen + 8 :]
+        if reply is not None:
+            deliver(self.line, reply, "echo")
+        elif packet[hlen] == ECHO_REPLY:
+            self._answered(("echo", packet[hlen + 4 : hlen + 8]), quoted)
+        elif packet[hlen] == UNREACHABLE and len(quoted) >= 28:
+            start = (quoted[0] & 0x0F) * 4
+            own_port = int.from_bytes(quoted[start : start + 2], "big")
+            key = ("udp", own_port) if quoted[9] == UDP else ("echo", quoted[start + 4 : start + 8])
+            waiting = self._waiting.pop(key, None)
+            if waiting is not None:
+                what = f"{dotted(quoted[16:20])} is unreachable, says {dotted(packet[12:16])} (code {packet[hlen + 1]})"
+                waiting.set_exception(ConnectionRefusedError(what))
+
+    def _answered(self, key: Hashable, payload: bytes) -> None:
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            waiting.set_result(payload)
+
+
+def dns_query(name: str, identifier: bytes) -> bytes:
+    """RFC 1035 section 4.1: one question, for an IPv4 address, recursion desired."""
+    labels = b"".join(bytes((len(label),)) + label.encode("ascii") for label in name.rstrip(".").split("."))
+    return identifier + bytes.fromhex("01000001000000000000") + labels + b"\0\0\1\0\1"
+
+
+def dns_addresses(name: str, query: bytes, reply: bytes) -> list[str]:
+    """The A records of a reply (RFC 1035 section 4.1)."""
+    if len(reply) < len(query) or reply[:2] != query[:2]:
+        raise GuestError(f"{name}: the answer makes no sense")
+    if reply[3] & 0x0F:
+        raise GuestError(f"{name}: {_RCODES.get(reply[3] & 0x0F, 'an error')}")
+    at, found = question_end(reply), []
+    for _ in range(int.from_bytes(reply[6:8], "big")):
+        while at < len(reply) and 0 < reply[at] < 0xC0:
+            at += 1 + reply[at]
+        at += 2 if reply[at : at + 1] >= b"\xc0" else 1
+        size = int.from_bytes(reply[at + 8 : at + 10], "big")
+        if reply[at : at + 2] == b"\0\1" and size == 4:
+            found.append(dotted(reply[at + 10 : at + 14]))
+        at += 10 + size
+    return found
