@@ -15,7 +15,7 @@ class Limits:
     """Bounds that no guest can exceed, and the times (seconds) after which idle flows end."""
 
     tcp_flows: int = 4096  # per guest
-    tcp_connecting: int = 128  # per guest: host connections that have not been answered yet
+    tcp_connecting: int = 128  # per guest: connections that the host or the guest has not answered yet
     udp_flows: int = 1024  # per guest; the least recently used makes room
     echo_flows: int = 64  # per guest
     tcp_idle: float = 7440.0  # RFC 5382 REQ-5: at least 2 h 4 min

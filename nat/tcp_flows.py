@@ -52,6 +52,7 @@ class TcpFlows:
         self.flows: dict[bytes, TcpFlow] = {}  # by the guest's source, destination and ports as they stand on the wire
         self.connecting: dict[bytes, Connecting] = {}
         self.dirty: list[TcpFlow] = []
+        self._answered: list[bytes] = []  # keys of flows in SYN-RECEIVED, and of some that were
         self._route = route
         self._errors = errors
         self._next_port = 49152 + context.random.randrange(16384)
@@ -110,7 +111,7 @@ class TcpFlows:
             count["tcp.stray_reset" if packet[33] & RST else "tcp.no_flow"] += 1
             self._refuse(packet)
             return
-        if len(self.flows) >= limits.tcp_flows or len(self.connecting) >= limits.tcp_connecting:
+        if len(self.flows) >= limits.tcp_flows or self._half_open() >= limits.tcp_connecting:
             count["tcp.too_many"] += 1
             return
         target = self._route(self.line, packet[16:20], port)
@@ -127,6 +128,14 @@ class TcpFlows:
         self.connecting[key] = Connecting(sock, packet)
         self.context.host.watch_write(sock.fileno(), partial(self._connected, key))
 
+    def _half_open(self) -> int:
+        """Connections that the host or the guest has not answered yet; exact only once there are many."""
+        number = len(self.connecting) + len(self._answered)
+        if number >= self.context.limits.tcp_connecting:
+            flows = self.flows
+            self._answered = [key for key in self._answered if key in flows and flows[key].state is State.SYN_RCVD]
+        return len(self.connecting) + len(self._answered)
+
     def _connected(self, key: bytes, now: float) -> None:
         """The host's connection has succeeded or failed."""
         sock, syn = self.connecting[key]
@@ -142,6 +151,7 @@ class TcpFlows:
         guest_port, port = int.from_bytes(key[8:10], "big"), int.from_bytes(key[10:12], "big")
         sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, 24)
         flow = self.flows[key] = TcpFlow(self, key, sock, key[4:8], port, guest_port)
+        self._answered.append(key)
         flow.answer(sequence, window, parse_syn_options(syn[40 : 20 + (syn[32] >> 4) * 4]), now)
 
     def _not_connected(self, packet: bytes, failure: int, now: float) -> None:

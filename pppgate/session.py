@@ -5,13 +5,14 @@ Here PPP meets the NAT: `lcp` and `ipcp` know nothing of stations, and `nat` kno
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ipcp.pool import Pool
 from ipcp.protocol import Ipcp
-from lcp.events import Established, Event
+from lcp.events import Established, Event, LinkDown
 from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from nat.gateway import Gateway
 from nat.station import Station
@@ -56,6 +57,7 @@ class Session:
         self._loan = ""  # the key of the address on loan
         self._say = Notices(shared.say, shared.watcher.now, repeat_after=0.0)
         self._mtu = shared.mtu
+        self._damage_said = 0  # damaged frames that a line has been spent on
         deadlines = shared.gateway.context.deadlines
         self.guest = Guest(port, shared.watcher, deadlines, shared.link.mru, shared.dirty, self._hung_up)
         self.link = PppLink(shared.link, self.guest.emit, random=shared.random, events=self._on_event)
@@ -87,6 +89,11 @@ class Session:
     def abandon(self, now: float) -> None:
         """Let go of the port, whatever the state of the link."""
         self.guest.hang_up("closed here", now)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was dropped, by name, by the framing and the link."""
+        return self.guest.deframer.count + self.link.count
 
     # PPP to NAT
 
@@ -142,3 +149,17 @@ class Session:
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, Established):  # all that it says stands in NetworkUp, unless that never comes
             self._say(f"{self.name}: {event}")
+        if isinstance(event, LinkDown):
+            self._say_damage()
+
+    def _say_damage(self) -> None:
+        """What nobody sees otherwise, and everybody asks for when a link is slow or dies."""
+        count = self.guest.deframer.count
+        damaged = count["hdlc.fcs"] + count["hdlc.giant"] - self._damage_said
+        if damaged:
+            self._damage_said += damaged
+            whole = count["hdlc.frames"]
+            self._say(
+                f"{self.name}: {damaged} damaged frames beside {whole} good ones came from the guest; "
+                "look at the speed and the flow control of both ends of the line"
+            )

@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 
@@ -107,6 +108,8 @@ class Server:
         self.say = say
         self.sessions: dict[Session, None] = {}
         self._dirty: dict[Guest, None] = {}
+        self._verbose = config.verbose > 0
+        self._counters: Counter[str] = Counter()  # of the sessions that have ended
         self._ending = False
         link_config = LinkConfig(mru=config.mru, auth=authenticator(config), echo_interval=config.echo_interval)
         self.capture = Capture(config.pcap, time.time() - loop.now(), say.warning) if config.pcap else None
@@ -154,6 +157,7 @@ class Server:
 
     def _session_ended(self, session: Session, reason: str) -> None:
         self.sessions.pop(session, None)
+        self._counters += session.counters
         self.say.debug(f"{session.name}: {reason}")
 
     def _link_ended(self, link: Link) -> None:
@@ -208,3 +212,7 @@ class Server:
         self.gateway.close(now)
         if self.capture is not None:
             self.capture.close()
+        if self._verbose:
+            counters = self._counters + self.gateway.context.count + self.loop.count
+            words = ", ".join(f"{name} {number}" for name, number in sorted(counters.items()))
+            self.say.event(f"Counted: {words or 'nothing'}.")

@@ -388,6 +388,20 @@ def answers(guest: EmbeddedGuest) -> bool:
         return False
 
 
+def test_damaged_frames_are_told_when_the_link_ends_and_everything_counted_with_v(com1: str) -> None:
+    with GatewayProcess(f"pty:{com1}", "-v") as gateway:
+        with EmbeddedGuest(com1) as guest:
+            guest.wait_for(NetworkUp)
+            line = os.open(com1, os.O_WRONLY | os.O_NOCTTY)
+            for _ in range(3):
+                os.write(line, b"~not a frame with its FCS~")
+            os.close(line)
+            assert guest.ping("10.0.2.2") > 0
+        gateway.wait_for(r"3 damaged frames beside \d+ good ones .* speed and the flow control")
+        gateway.end()
+        gateway.wait_for(r"Counted: .*hdlc\.fcs 3")
+
+
 def test_a_rebooted_guest_is_answered_on_the_open_line(com1: str, gateway: GatewayProcess) -> None:
     """Its line was never closed: the emulator holds it while the guest starts again."""
     line = os.open(com1, os.O_RDWR | os.O_NOCTTY)

@@ -342,3 +342,121 @@ def test_a_call_that_the_guest_answers_is_acknowledged_at_once() -> None:
     script = Called()
     (ours,) = script.answer(SYN | ACK)
     assert ours.flags == ACK and ours.payload == b""
+
+
+def test_a_guest_that_closed_its_window_over_data_in_flight_is_never_given_up() -> None:  # MUST-37
+    script = Script().open()
+    script.sock.arriving += bytes(4000)
+    script.ready()
+    for _ in range(24 * 60):
+        if script.wait(60):
+            script.guest(ACK, 1, 1, window=0)
+    assert script.table.flows and not script.count["tcp.timed_out"]
+    assert sum(len(segment.payload) for segment in script.guest(ACK, 1, 1, window=30_000) + script.wait(61)) >= 1460
+
+
+def test_after_a_timeout_each_ack_brings_the_next_lost_segments() -> None:
+    script = Script().open()
+    script.sock.arriving += bytes(5 * 1460)
+    script.ready()
+    lost = script.wait(1.5)
+    assert [segment.sequence for segment in lost] == [(script.irs + 1) & MASK]
+    again = script.guest(ACK, 1, 1461)
+    assert [segment.sequence for segment in again] == [(script.irs + 1461) & MASK, (script.irs + 2921) & MASK]
+
+
+def test_a_closed_window_is_probed_after_a_timeout_and_not_before() -> None:  # RFC 9293 section 3.8.6.1
+    script = Script().open()
+    script.guest(ACK, window=0)
+    script.sock.arriving += b"data"
+    script.ready()
+    rto = script.flow.recovery.rto
+    assert script.wait(rto * 0.95) == [] and len(script.wait(rto * 0.1)) == 1
+    script.wait(500)
+    assert script.flow.recovery.rto > 30
+    script.guest(ACK, 1, 1, window=30_000)
+    assert script.flow.recovery.rto == rto
+
+
+def test_a_lone_full_segment_is_not_probed_for_before_a_delayed_ack() -> None:
+    script = Script().open()
+    script.sock.arriving += b"x"
+    script.ready()
+    script.now += 0.01
+    script.guest(ACK, 1, 2)
+    script.sock.arriving += bytes(1460)
+    assert len(script.ready()) == 1
+    assert script.wait(0.2) == [] and len(script.wait(0.06)) == 1
+
+
+def test_another_syn_in_syn_received_is_challenged_and_the_same_is_answered() -> None:  # RFC 5961 section 4.2
+    script = Script()
+    script.guest(SYN, 0, 0)
+    (answer,) = script.ready()
+    script.irs = answer.sequence
+    (challenge,) = script.guest(SYN, 500, 0)
+    assert challenge.flags == ACK
+    (again,) = script.guest(SYN, 0, 0)
+    assert again.flags == SYN | ACK and again.sequence == answer.sequence
+
+
+def test_the_old_syn_in_established_is_challenged() -> None:
+    script = Script().open()
+    (challenge,) = script.guest(SYN, 0, 0)
+    assert challenge.flags == ACK and challenge.sequence == (script.irs + 1) & MASK
+
+
+def test_another_window_does_not_stop_the_retransmission() -> None:
+    script = Script().open()
+    script.sock.arriving += b"data"
+    script.ready()
+    script.guest(ACK, 1, 1, window=20_000)
+    assert [segment.payload for segment in script.wait(1.1)] == [b"data"]
+
+
+def test_full_segments_go_out_and_only_the_last_is_shorter() -> None:
+    script = Script().open()
+    script.sock.arriving += bytes(100_000)
+    script.guest(ACK, 1, 1, window=10_000)
+    sizes = [len(segment.payload) for segment in script.ready()]
+    assert sizes and set(sizes) == {1460}
+    for _ in range(200):
+        sent = script.guest(ACK, 1, script.flow.snd_nxt - script.irs, window=10_000)
+        sizes += [len(segment.payload) for segment in sent if segment.payload]
+    assert sum(sizes) == 100_000 and set(sizes[:-1]) == {1460}
+
+
+def test_the_host_is_read_again_as_soon_as_it_has_more() -> None:
+    script = Script().open()
+    for n in range(1, 20):
+        script.sock.arriving += bytes(1460)
+        (data,) = script.ready()
+        assert len(data.payload) == 1460
+        script.guest(ACK, 1, 1 + 1460 * n)
+        assert script.sock.number in script.host.readers
+
+
+def test_time_wait_begins_anew_with_every_fin() -> None:  # RFC 9293 section 3.10.7.4
+    script = Script().open()
+    script.sock.remote_closed = True
+    script.ready()
+    script.guest(ACK, 1, 2)
+    script.guest(FIN | ACK, 1, 2)
+    for _ in range(3):
+        script.wait(TIME_WAIT - 1)
+        (ack,) = script.guest(FIN | ACK, 1, 2)
+        assert ack.acknowledgement == (ISS + 2) & MASK
+    script.wait(TIME_WAIT + 1)
+    assert not script.table.flows
+
+
+def test_what_ends_of_idleness_is_counted() -> None:
+    script = Script().open()
+    script.wait(8000)
+    assert script.count["tcp.idle"] == 1
+    deaf = Script().open()
+    deaf.guest(ACK, window=0)
+    deaf.sock.arriving += b"data"
+    deaf.ready()
+    deaf.wait(8000)
+    assert deaf.count["tcp.idle"] == 1 and not deaf.table.flows

@@ -58,6 +58,28 @@ def test_row_10_a_flood_of_syns_into_a_black_hole() -> None:
     world.connect(port=60_001)
 
 
+def test_row_10_a_flood_of_syns_that_are_answered() -> None:
+    """The guest never sends the last ACK: every one would hold a descriptor for three minutes."""
+    world = SerialWorld()
+    world.up()
+    canary = Canary(world)
+    limit = world.context.limits.tcp_connecting
+    world.end.link.on_ip = lambda packet, now: None
+    deliver = world._guest_packet
+    for n in range(2000):
+        world.transmit(build_segment(GUEST, 1024 + n, OUTSIDE, 80, sequence=n, flags=SYN))
+        if n % 100 == 0:
+            world.settle()
+    world.settle()
+    assert len(world.host.open()) <= limit + 1
+    world.end.link.on_ip = deliver
+    canary.finish()
+    world.wait(400)
+    assert not world.station.tcp.flows
+    for n in range(300):  # handshakes that are completed leave no trace
+        world.connect(port=20_000 + n)
+
+
 def test_row_10_a_scan_of_closed_ports() -> None:
     world = SerialWorld()
     world.up()

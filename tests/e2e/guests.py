@@ -11,12 +11,13 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pexpect
 
@@ -50,11 +51,11 @@ class Guest:
         self.work = Path(tempfile.mkdtemp(prefix="guest-"))
         self.log = (self.work / "console.log").open("w", encoding="utf-8")
 
-    def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> Guest:
+    def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> Self:
         """Boot with `tty` (a path of the host) as the other end of the guest's serial port."""
         raise NotImplementedError
 
-    def __enter__(self) -> Guest:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -110,11 +111,6 @@ class Guest:
                 self.console.close(force=True)
             self.console = None
         self.log.close()
-        self._remove_work()
-
-    def _remove_work(self) -> None:
-        import shutil
-
         shutil.rmtree(self.work, ignore_errors=True)
 
     # ---- pppd ----

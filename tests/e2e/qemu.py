@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Self
 
 from e2e.guests import Guest, GuestError
 from e2e.initramfs import build
@@ -29,7 +30,7 @@ class QemuGuest(Guest):
         self.pty = ""
         """With no tty given: the terminal for the gateway."""
 
-    def start(self, tty: str | os.PathLike[str] | None = None, timeout: float = 90) -> QemuGuest:
+    def start(self, tty: str | os.PathLike[str] | None = None, timeout: float = 90) -> Self:
         """`tty` is a unix socket on which a gateway listens; None makes a pty."""
         vmlinuz, initramfs = build()
         chardev = "pty,id=ppp" if tty is None else f"socket,id=ppp,path={tty}"

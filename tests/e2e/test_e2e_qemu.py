@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from e2e import transfers
 from e2e.gateway import Gateway
-from e2e.guests import Guest, LinkUp
+from e2e.guests import LinkUp
 from e2e.needs import QEMU, need
 from e2e.qemu import QemuGuest
 from e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, Servers, closed_port
@@ -26,7 +26,7 @@ IPERF3_PORT = 5201
 
 class Dialled(NamedTuple):
     gateway: Gateway
-    guest: Guest
+    guest: QemuGuest
     link: LinkUp
     forward: int
     iperf3_forward: int

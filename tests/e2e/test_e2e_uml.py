@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 from e2e import transfers
 from e2e.gateway import Gateway
-from e2e.guests import Guest, LinkUp
+from e2e.guests import LinkUp
 from e2e.needs import UML, need
-from e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, LONG_COUNT, LONG_NAME, Servers, closed_port
+from e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, LONG_COUNT, LONG_NAME, Servers, closed_port, content
 from e2e.uml import UmlGuest
 
 pytestmark = pytest.mark.e2e
@@ -25,7 +25,7 @@ GUEST_PORT = 7007
 
 class Dialled(NamedTuple):
     gateway: Gateway
-    guest: Guest
+    guest: UmlGuest
     link: LinkUp
     forward: int
 
@@ -108,7 +108,7 @@ def echo(line: Dialled) -> int:
 
 
 def test_forwarded_tcp_port(line: Dialled, echo: int) -> None:
-    sent = transfers.content(3, 50_000)
+    sent = content(3, 50_000)
     with socket.create_connection(("127.0.0.1", echo), 10) as stream:
         stream.sendall(sent)
         stream.shutdown(socket.SHUT_WR)

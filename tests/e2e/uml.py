@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 from e2e.guests import READY, Guest, GuestError
 
@@ -106,7 +107,7 @@ class UmlGuest(Guest):
         self.share = self.work / "share"
         self.share.mkdir()
 
-    def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> UmlGuest:
+    def start(self, tty: str | os.PathLike[str], timeout: float = 60) -> Self:
         pppd = ""
         if self.uid is not None or not os.access("/usr/sbin/pppd", os.R_OK | os.X_OK):
             copy = readable_pppd(self.work / "ppp" if self.uid is not None else cache_directory() / "ppp")
