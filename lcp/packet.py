@@ -5,7 +5,6 @@ Knows the numbers of codes and protocols, and nothing of states or options.
 """
 
 import struct
-from collections import Counter
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
@@ -118,5 +117,3 @@ def name_of(names: Mapping[int, str], code: int) -> str:
 
 #: How the codes of LCP and the NCPs are written in a trace and in counters.
 CODE_NAMES: dict[int, str] = {code: code.name.title().replace("_", "-") for code in Code}
-
-Count = Counter[str]

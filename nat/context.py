@@ -1,5 +1,6 @@
 """What all flows of one network share: made once by the wiring, handed to every flow.  Data only, no logic."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class Limits:
     echo_flows: int = 64  # per guest
     tcp_idle: float = 7440.0  # RFC 5382 REQ-5: at least 2 h 4 min
     tcp_transitory: float = 240.0  # RFC 5382 REQ-5: at least 4 min
+    tcp_keepalive: float = math.inf  # idle for so long, and the guest is asked whether it still knows the connection
     udp_idle: float = 600.0  # RFC 4787 REQ-5: at least 2 min, 5 recommended
     dns_idle: float = 30.0
     echo_idle: float = 60.0  # RFC 5508 REQ-2

@@ -18,8 +18,6 @@ IPV4: Final = Struct("!BBHHHBBH4s4s")
 TCP_HEADER: Final = Struct("!HHLLBBHHH")
 # RFC 768: ports, length, checksum.
 UDP_HEADER: Final = Struct("!HHHH")
-# RFC 792: type, code, checksum, and the four octets whose meaning the type decides (identifier, sequence).
-ICMP_HEADER: Final = Struct("!BBHHH")
 
 DONT_FRAGMENT: Final = 0x4000
 MORE_FRAGMENTS: Final = 0x2000

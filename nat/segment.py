@@ -15,7 +15,6 @@ SYN: Final = 0x02
 RST: Final = 0x04
 PSH: Final = 0x08
 ACK: Final = 0x10
-URG: Final = 0x20
 
 SEQUENCE_MASK: Final = 0xFFFFFFFF
 

@@ -142,7 +142,7 @@ class TcpFlow(TcpSender):
             self.timed_end = -1
         self.retries = 0
         self.recovery.restore()
-        self.set_timer(Timer.IDLE, now + self.context.limits.tcp_idle)
+        self.idle_later(now)
         self.pull = True
         self.mark()
 
@@ -152,6 +152,7 @@ class TcpFlow(TcpSender):
         """A segment of the guest: a whole IPv4 packet without IP options, its lengths and checksums verified."""
         sequence, acknowledgement, offset_flags, window, _, _ = SEGMENT.unpack_from(packet, 24)
         self.last_activity = now
+        self.asked = 0
         # Header prediction: no options, ACK and perhaps PSH, exactly what is expected next.
         if (
             offset_flags & 0xF037 == 0x5010

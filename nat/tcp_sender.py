@@ -24,6 +24,7 @@ HEADERS = 40  # octets of a data segment's IP and TCP headers
 
 SYN_RETRIES = 7  # 1+2+4+...: a little over 3 minutes (RFC 9293 section 3.8.3, MUST-23)
 DATA_RETRIES = 15  # about 12 minutes (SHLD-11 asks for 100 s at the least)
+ALIVE_TRIES = 6  # at 0, 1, 3, 7, 15 and 31 s; a guest that has not answered after 63 s is not there
 TAIL_PROBE_DELAY = 0.2  # seconds; what a guest may delay the ACK of a lone segment by
 
 
@@ -44,6 +45,7 @@ class Timer(Enum):
     RETRANSMIT = "retransmit"
     TAIL = "probe for a lost tail"
     PERSIST = "probe a closed window"
+    ALIVE = "ask whether the guest still knows the connection"
     EXPIRE = "leave TIME-WAIT"
 
 
@@ -61,7 +63,7 @@ class TcpSender:
         "context", "line", "key", "sock", "writer", "state",
         "snd_una", "snd_nxt", "snd_wnd", "snd_max_wnd", "snd_scale", "sack", "guest_mss", "unacked", "fin_sent",
         "closes_first", "recovery", "timed_end", "timed_at", "retries", "pull", "watching",
-        "timer", "timer_at", "ack_at", "last_activity", "deadline", "queued",
+        "timer", "timer_at", "ack_at", "asked", "last_activity", "deadline", "queued",
         "rcv_nxt", "rcv_acked", "rcv_edge", "rcv_scale", "fin_received", "ack_now", "delivery", "ahead",
     )  # fmt: skip
 
@@ -71,6 +73,7 @@ class TcpSender:
         self.state = SYN_SENT
         self.deadline = self.queued = math.inf
         self.timer, self.timer_at, self.ack_at = Timer.IDLE, math.inf, math.inf
+        self.asked = 0  # questions that the guest has not answered with any segment
         self.last_activity = 0.0
         self.snd_una = self.snd_nxt = context.random.getrandbits(32)
         self.snd_wnd = self.snd_max_wnd = 0
@@ -247,7 +250,7 @@ class TcpSender:
                 self.snd_max_wnd = wide
             if self.timer is Timer.PERSIST and wide:
                 self.recovery.restore()
-                self.set_timer(Timer.IDLE, now + self._idle_limit())
+                self.idle_later(now)
         if count:
             self._advance(count, flight, now)
         if self.state is not CLOSED:
@@ -272,7 +275,7 @@ class TcpSender:
         if self.snd_una == self.snd_nxt:
             if self.fin_sent and self.finish(now):
                 return
-            self.set_timer(Timer.IDLE, now + self._idle_limit())
+            self.idle_later(now)
         else:
             self._time_out_later(now)
 
@@ -392,12 +395,17 @@ class TcpSender:
         if timer is Timer.EXPIRE:
             self.free(now)
         elif timer is Timer.IDLE:
-            limit = self._idle_limit()
-            if now - self.last_activity >= limit:
+            idle = now - self.last_activity
+            if idle >= self._idle_limit():
                 self.context.count["tcp.idle"] += 1
                 self.reset(now)
+            elif idle >= self.context.limits.tcp_keepalive:
+                self.asked = 0
+                self._ask(now)
             else:
-                self.set_timer(Timer.IDLE, self.last_activity + limit)
+                self.idle_later(self.last_activity)
+        elif timer is Timer.ALIVE:
+            self._answered(now)
         elif timer is Timer.PERSIST:
             self._probe_window(now)
         elif timer is Timer.TAIL:
@@ -424,6 +432,10 @@ class TcpSender:
         else:
             self.send_syn(now)
 
+    def idle_later(self, since: float) -> None:
+        """Nothing is in flight and nothing is wrong: look again when it has been so for long."""
+        self.set_timer(Timer.IDLE, since + min(self._idle_limit(), self.context.limits.tcp_keepalive))
+
     def _idle_limit(self) -> float:
         """A guest that still has an answer to come may wait for it as long as for anything else; one that only has not
         closed a connection whose other end has is waited for for minutes (RFC 5382 REQ-5)."""
@@ -447,16 +459,33 @@ class TcpSender:
     def probe(self, now: float) -> None:
         """The guest's link came back: find out whether this guest still knows the connection.
 
-        One that was rebooted answers with RST; one whose line was only interrupted answers with ACK.
+        One that was rebooted answers with RST; one whose line was only interrupted answers with ACK.  The first
+        question may come before the guest has set its address, so it is asked again.
         """
         if self.state is ESTABLISHED:
-            self.retries = 0
+            self.retries = self.asked = 0
             self.recovery.restore()
             self.recovery.mss = self.mss()  # the guest may take less than before
             if self.snd_una == self.snd_nxt:
-                self.send_control(ACK, self.snd_una - 1)
+                self._ask(now)
             else:
                 self._send_again(self.snd_una, min(self.snd_nxt, self.snd_una + self.recovery.mss))
                 self.time_out_after(now)
             self.pull = True
             self.mark()
+
+    def _ask(self, now: float) -> None:
+        """RFC 9293 section 3.8.4: an ACK of an octet long gone; any segment of the guest sets `asked` back to 0."""
+        self.asked += 1
+        self.send_control(ACK, self.snd_una - 1)
+        self.set_timer(Timer.ALIVE, now + 2.0 ** (self.asked - 1))
+
+    def _answered(self, now: float) -> None:
+        """Some time after a question."""
+        if not self.asked or not self.line.up:
+            self.idle_later(now)
+        elif self.asked < ALIVE_TRIES:
+            self._ask(now)
+        else:
+            self.context.count["tcp.dead"] += 1
+            self.reset(now)

@@ -97,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="deny private addresses, this host's own networks, too",
     )
+    add = parser.add_argument_group("TCP connections").add_argument
+    add("--tcp-idle", metavar="S", help="seconds after which an idle connection ends (7440)")
+    add("--keepalive", metavar="S", help="seconds after which a silent guest is asked, 0 for never (0)")
     add = parser.add_argument_group("PPP").add_argument
     add("--auth", metavar="none|any|FILE", help="ask guests for a password: FILE is like pap-secrets (none)")
     add("--mru", metavar="N", help="largest packet we are ready to receive (1500)")

@@ -83,6 +83,10 @@ class Config:
     """Octets: the largest packet that we send to a guest, if its own MRU is not smaller."""
     echo_interval: float = 30.0
     """Seconds between LCP echoes on a silent link; 0 for none."""
+    tcp_idle: float = 7440.0
+    """Seconds after which an idle TCP connection ends; at least 240 (RFC 5382)."""
+    keepalive: float = 0.0
+    """Seconds of silence after which a guest is asked whether it still knows a TCP connection; 0 for never."""
     forward: tuple[Forward, ...] = ()
     """Ports of the host that lead to a guest."""
     pcap: str | None = None
@@ -142,6 +146,10 @@ def build(*sources: Mapping[str, Any]) -> Config:
         values["verbose"] = _integer("verbose", merged["verbose"], 0, 9)
     if "echo_interval" in merged:
         values["echo_interval"] = _seconds("echo_interval", merged["echo_interval"])
+    if "tcp_idle" in merged:
+        values["tcp_idle"] = _seconds("tcp_idle", merged["tcp_idle"], least=240)
+    if "keepalive" in merged:
+        values["keepalive"] = _seconds("keepalive", merged["keepalive"])
     if "forward" in merged:
         values["forward"] = _forwards(merged["forward"], net, gateway, dns)
     if "resolver" in merged:
@@ -351,13 +359,14 @@ def _integer(name: str, value: object, least: int, most: int) -> int:
     return number
 
 
-def _seconds(name: str, value: object) -> float:
+def _seconds(name: str, value: object, least: int = 0) -> float:
     try:
         seconds = float(value) if isinstance(value, str | int | float) else -1.0
     except ValueError:
         seconds = -1.0
-    if isinstance(value, bool) or not 0 <= seconds <= 86400:
-        raise ConfigError(f"{name}: a number of seconds from 0 (never) to 86400 is needed, not {value}.")
+    if isinstance(value, bool) or not least <= seconds <= 86400:
+        lowest = str(least) if least else "0 (never)"
+        raise ConfigError(f"{name}: a number of seconds from {lowest} to 86400 is needed, not {value}.")
     return seconds
 
 

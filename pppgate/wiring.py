@@ -3,6 +3,7 @@
 In: a Config.  Out: the exit status, after SIGINT or SIGTERM has ended every link in order.
 """
 
+import math
 import random
 import resource
 import socket
@@ -15,7 +16,7 @@ from functools import partial
 from ipcp.pool import Pool
 from lcp.link import LinkConfig
 from lcp.secrets import Anyone, Authenticator, Secrets, SecretsError
-from nat.context import Context
+from nat.context import Context, Limits
 from nat.dns import Dns
 from nat.forward import Forwards
 from nat.gateway import Gateway
@@ -75,7 +76,8 @@ def build_gateway(config: Config, loop: Loop, say: Say) -> Gateway:
         host, network, address, host_loopback=config.host_loopback, internet_only=config.internet_only
     )
     notices = Notices(say.event, loop.now)
-    context = Context(host, policy, Deadlines(), random.SystemRandom(), notices)
+    limits = Limits(tcp_idle=config.tcp_idle, tcp_keepalive=config.keepalive or math.inf)
+    context = Context(host, policy, Deadlines(), random.SystemRandom(), notices, limits=limits)
     gateway = Gateway(context, address, Dns(context, config.dns.packed))
     gateway.forwards = Forwards(context, gateway)
     try:

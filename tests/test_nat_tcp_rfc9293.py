@@ -663,6 +663,40 @@ def test_a_link_that_comes_back_asks_each_connection() -> None:
     assert not script.table.flows
 
 
+def test_a_guest_that_was_not_ready_is_asked_again_and_one_that_answers_is_left_alone() -> None:
+    script = Script().open()
+    script.table.probe(script.now)
+    script.out()
+    assert [probe.flags for probe in script.wait(4)] == [ACK, ACK]
+    script.guest(ACK)
+    assert script.wait(600) == [] and script.table.flows
+
+
+def test_a_guest_that_never_answers_is_given_up() -> None:
+    script = Script().open()
+    script.table.probe(script.now)
+    script.out()
+    assert [segment.flags for segment in script.wait(70)] == [ACK] * 5 + [RST | ACK]
+    assert not script.table.flows and script.sock.was_reset
+
+
+def test_questions_rest_while_the_link_is_down() -> None:
+    script = Script().open()
+    script.table.probe(script.now)
+    script.out()
+    script.line.up = False
+    assert script.wait(300) == [] and script.table.flows
+
+
+def test_keep_alive_is_optional() -> None:  # RFC 9293 section 3.8.4
+    script = Script(limits=Limits(tcp_keepalive=100)).open()
+    assert script.wait(99) == []
+    probe, again = script.wait(2)
+    assert probe.flags == again.flags == ACK and probe.sequence == script.irs
+    script.guest(ACK)
+    assert script.wait(95) == [] and script.wait(10)
+
+
 def test_every_segment_of_random_bytes_is_survived() -> None:
     from random import Random
 

@@ -206,6 +206,8 @@ def test_a_file_with_every_setting(tmp_path: Path) -> None:
         mru = 296
         mtu = 576
         echo-interval = 5.5
+        tcp-idle = 600
+        keepalive = 60
         forward = ["tcp:8080=80", "udp:[::1]:69=192.168.16.9:69"]
         pcap = "/tmp/x.pcap"
         log-level = "debug"

@@ -7,8 +7,9 @@ from ppp_ends import GATEWAY, GUEST, Wire, client, server
 from serial_world import Canary, SerialWorld
 
 from ipcp.protocol import IPCP_WORDS, Ipcp
-from lcp.fsm import State
-from lcp.hdlc import Deframer, Framer
+from lcp import fcs
+from lcp.fsm import State, Timing
+from lcp.hdlc import SLACK, Deframer, Framer
 from lcp.link import LinkConfig
 from lcp.packet import build, parse
 from lcp.trace import WORDS, describe
@@ -145,3 +146,46 @@ def test_pap_and_chap_packets_of_other_phases_are_counted() -> None:
     for protocol in (0xC023, 0xC223, 0x8021, 0x21):
         end.give(1, 1, b"\x01a\x01b", protocol=protocol)
     assert end.link.count["link.out_of_phase"] == 4
+
+
+@pytest.mark.parametrize("over", (-1, 0, 1))
+def test_the_longest_frame_and_one_octet_more(over: int) -> None:
+    deframer = Deframer(1500)
+    body = b"\x21" + b"E" * (1500 + SLACK - 3 + over)
+    frames = deframer.feed(b"~" + body + fcs.trailer(body) + b"~")
+    assert len(frames) == (over <= 0) and deframer.count["hdlc.giant"] == (over > 0)
+
+
+@pytest.mark.parametrize("over", (0, 1))
+def test_the_longest_beginning_of_a_frame_and_one_octet_more(over: int) -> None:
+    deframer = Deframer(1500)
+    most = 2 * (1500 + SLACK)
+    assert deframer.feed(b"~" + b"U" * (most + over)) == []
+    assert len(deframer._tail) == (0 if over else most) and deframer.count["hdlc.giant"] == over
+
+
+def test_the_timers_and_counters_of_rfc_1661() -> None:  # section 4.6
+    assert Timing() == (3.0, 10, 2, 5)
+
+
+def test_what_was_agreed_in_words_and_numbers() -> None:
+    wire = both_up()
+    ours, theirs = wire.a.ipcp, wire.b.ipcp
+    assert ours is not None and theirs is not None
+    assert (theirs.local, theirs.remote, ours.local, ours.remote) == (GUEST, GATEWAY, GATEWAY, GUEST)
+    assert ours.summary() == ("local 10.0.2.2, remote 10.0.2.15, DNS 10.0.2.3", "")
+
+
+def test_a_server_whose_address_was_rejected_announces_it_in_the_next_negotiation() -> None:
+    end = server()
+    assert end.ipcp is not None
+    negotiator = end.ipcp.negotiator
+    negotiator.take_reject(negotiator.request(), negotiator.request())
+    assert negotiator.request() == b""
+    negotiator.restart()
+    assert negotiator.request() == b"\x03\x06" + GATEWAY
+
+
+def test_options_that_are_too_short_for_words_are_shown_as_octets() -> None:
+    text = describe(0x8021, build(1, 3, b"\x01\x04\x0a\x0b\x02\x04\x00\x2f\x03\x03\x0c"), {**WORDS, 0x8021: IPCP_WORDS})
+    assert "<addrs 0a0b>" in text and "<compress 002f>" in text and "<addr 0c>" in text
