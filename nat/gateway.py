@@ -34,7 +34,16 @@ class Gateway:
 
     # Guests
 
-    def arrive(self, address: bytes, mtu: int, kick: Callable[[], None], now: float, who: str = "") -> Station:
+    def arrive(
+        self,
+        address: bytes,
+        mtu: int,
+        kick: Callable[[], None],
+        now: float,
+        who: str = "",
+        *,
+        hides_queue: bool = False,
+    ) -> Station:
         """The guest `who` has this address now.  If it had it before, its flows go on; those of another end.
 
         Each connection is asked about at once; a guest that was rebooted in between answers with RST.
@@ -48,6 +57,7 @@ class Gateway:
             station = self.stations[address] = Station(self, self.context, line, who)
         line = station.line
         line.mtu, line.kick, line.up = mtu, kick, True
+        line.flight.reset(mtu, hidden=hides_queue)
         self.context.deadlines.arm(station, math.inf)
         station.tcp.probe(now)
         line.resume(now)

@@ -13,6 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
+from nat.flight import Flight
+
 # Bounds, in octets of IP packets.
 TOTAL_LIMIT = 512 * 1024  # all that waits for one line
 FLOW_LIMIT = 128 * 1024  # what one flow may have waiting when the line is fast
@@ -40,6 +42,7 @@ class Line:
 
     kick: called when something waits that did not before; the owner of the line sets it.
     flow_limit: octets that one flow may have waiting; the owner raises it while the line is fast.
+    flight: what bounds the octets on the way on a line that hides its queue.
     delay: seconds until the line has taken what was handed to it last; retransmission timers add it.
     """
 
@@ -51,6 +54,7 @@ class Line:
         self.queued = 0  # octets
         self.flow_limit = 4 * mtu
         self.delay = 0.0
+        self.flight = Flight(mtu)
         self.count = count
         self._queues: dict[Hashable, _Queue] = {}
         self._new: deque[_Queue] = deque()
@@ -86,7 +90,14 @@ class Line:
         if self.queued >= TOTAL_LIMIT // 2 or not self.up:
             return 0
         queue = self._queues.get(key)
-        return self.flow_limit if queue is None else max(0, self.flow_limit - queue.size)
+        room = self.flow_limit if queue is None else max(0, self.flow_limit - queue.size)
+        return min(room, self.flight.room()) if self.flight.hidden else room
+
+    def landed(self, octets: int) -> None:
+        """So many octets of TCP are not in flight any more."""
+        self.flight.flying -= octets
+        if self.flight.hidden and self._waiting:
+            self.kick()  # whoever waits for room is asked when the line is
 
     def waiting(self, key: Hashable) -> bool:
         """Whether packets of the flow are still here."""

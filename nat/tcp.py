@@ -454,6 +454,7 @@ class TcpFlow(TcpSender):
         self.state = CLOSED
         self.release_socket()
         self.unacked.clear()
+        self.land(self.aloft)
         self.context.deadlines.arm(self, math.inf)
         self.line.forget(self)
         self.table.ended(self)

@@ -61,8 +61,8 @@ class TcpSender:
 
     __slots__ = (
         "context", "line", "key", "sock", "writer", "state",
-        "snd_una", "snd_nxt", "snd_wnd", "snd_max_wnd", "snd_scale", "sack", "guest_mss", "unacked", "fin_sent",
-        "closes_first", "recovery", "timed_end", "timed_at", "retries", "pull", "watching",
+        "snd_una", "snd_nxt", "snd_wnd", "snd_max_wnd", "snd_scale", "sack", "guest_mss", "unacked", "aloft",
+        "fin_sent", "closes_first", "recovery", "timed_end", "timed_at", "retries", "pull", "watching",
         "timer", "timer_at", "ack_at", "asked", "last_activity", "deadline", "queued",
         "rcv_nxt", "rcv_acked", "rcv_edge", "rcv_scale", "fin_received", "ack_now", "delivery", "ahead",
     )  # fmt: skip
@@ -81,6 +81,7 @@ class TcpSender:
         self.sack = False
         self.guest_mss = 536
         self.unacked = bytearray()
+        self.aloft = 0  # octets of it that the line's account has as being on the way
         self.fin_sent = False  # the host's end of file was read, and our FIN is out
         self.closes_first = False  # our FIN went out before the guest's came: TIME-WAIT is ours
         self.recovery = Recovery(536, SND_CAPACITY)
@@ -209,6 +210,8 @@ class TcpSender:
             self._send_segments(start, [data[at : at + mss] for at in range(0, size, mss)], ACK | PSH)
         self.unacked += data
         self.snd_nxt = start + size
+        self.aloft += size
+        self.line.flight.flying += size
         if self.timed_end < 0:
             self.timed_end, self.timed_at = self.snd_nxt, now
         if self.timer is not Timer.RETRANSMIT:
@@ -262,9 +265,12 @@ class TcpSender:
         """`count` octets (perhaps our FIN among them) have arrived."""
         self.snd_una += count
         del self.unacked[:count]
+        self.land(count)
         recovery = self.recovery
         if 0 <= self.timed_end <= self.snd_una:
-            recovery.sample(now - self.timed_at)
+            rtt = now - self.timed_at
+            recovery.sample(rtt)
+            self.line.flight.measured(rtt)
             self.timed_end = -1
         elif self.retries:
             recovery.recovered()
@@ -278,6 +284,12 @@ class TcpSender:
             self.idle_later(now)
         else:
             self._time_out_later(now)
+
+    def land(self, octets: int) -> None:
+        """At most so many octets are not on the way any more: acknowledged, given up for lost, or nobody's."""
+        octets = min(octets, self.aloft)
+        self.aloft -= octets
+        self.line.landed(octets)
 
     def _duplicate(self, now: float) -> None:
         if self.recovery.duplicate(self.snd_una, self.snd_nxt):
@@ -426,6 +438,7 @@ class TcpSender:
             self.context.count["tcp.timed_out"] += 1
             self.reset(now)
             return
+        self.land(self.aloft)
         self.recovery.timed_out(self.snd_una, self.snd_nxt)
         if self.state is ESTABLISHED:
             self._resend(now)

@@ -129,7 +129,10 @@ class Session:
             self._say(f"{self.name}: no address of the network is free for this guest")
             self.ipcp.fail(now, "no address is free")
             return
-        station = self.shared.gateway.arrive(address, self._mtu, self.guest.mark, now, self._loan)
+        hides_queue = self.guest.port.hides_queue
+        station = self.shared.gateway.arrive(
+            address, self._mtu, self.guest.mark, now, self._loan, hides_queue=hides_queue
+        )
         self.station = station
         self.guest.line = station.line
         self.link.on_ip = station.receive

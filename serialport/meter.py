@@ -135,7 +135,7 @@ class LineMeter:
         self._since_blocked = 0
 
     def _look(self, now: float, pending: int) -> None:
-        """What the line took since it last took anything is its rate, if it was busy all the time; else at least that."""
+        """What the line took since it last took anything is its rate, or at least that, if it ran empty meanwhile."""
         if pending >= SATURATION:
             pending = max(pending, self._in_flight)  # at least that much: no news
         taken = self._in_flight - pending

@@ -47,6 +47,10 @@ class Port(Protocol):
     read_fd: int
     write_fd: int
 
+    hides_queue: bool
+    """Whether more may wait ahead of a new octet than `pending` can tell: an emulator's own pty, seen from the slave's
+    side; TCP, where the peer's receive buffer is out of sight."""
+
     def read(self) -> bytes:
         """Up to 64 KiB, `b""` when nothing is there now. Raises HangUp after the last octet of a guest that
         left."""

@@ -43,6 +43,7 @@ class PtyPort:
     def __init__(self, name: str, master: int, slave: int, closed: Callable[[], None]) -> None:
         self.name = name
         self.read_fd = self.write_fd = master
+        self.hides_queue = False
         self._gone = False
         self._closed: Callable[[], None] | None = closed
         self._count = array.array("i", [0])

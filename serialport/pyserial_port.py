@@ -81,7 +81,9 @@ class PyserialLink(Redialer):
     def _use(self, serial: Any) -> None:
         ours, theirs = socket.socketpair()
         self._pump = Pump(serial, theirs)
-        self._connected(SocketPort(self.path, ours, self._on_closed))
+        port = SocketPort(self.path, ours, self._on_closed)
+        port.hides_queue = True  # behind the pump
+        self._connected(port)
 
     def _open(self) -> Any:
         try:

@@ -39,6 +39,8 @@ Spoil = Callable[[bytes], bytes]
 class VirtualPort:
     """The gateway's side of the line.  `rate`: octets a second that leave it; `capacity`: what it holds meanwhile."""
 
+    hides_queue = False
+
     def __init__(self, number: int, rate: float, capacity: int) -> None:
         self.name = f"line {number}"
         self.read_fd = self.write_fd = number

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from random import Random
 
 from nat.context import Context, Limits
+from nat.flight import Flight
 from nat.icmp import ErrorSender
 from nat.packet import IPV4, TCP, checksum
 from nat.segment import ACK, FIN, PSH, RST, SYN, build_segment, sack_option, syn_options
@@ -142,6 +143,7 @@ class DirectLine:
         self.sent: list[bytes] = []
         self.space = 1 << 20
         self.delay = 0.0
+        self.flight = Flight(mtu)
         self.waiters: dict[object, None] = {}
         self.queued = 0
 
@@ -152,6 +154,10 @@ class DirectLine:
 
     def room(self, key: object) -> int:
         return self.space
+
+    def landed(self, octets: int) -> None:
+        self.flight.flying -= octets
+        assert self.flight.flying >= 0
 
     def waiting(self, key: object) -> bool:
         return False

@@ -1,0 +1,45 @@
+"""How much may be in flight to a guest whose line does not tell what it still holds.
+
+In: octets of TCP that were sent and acknowledged, round-trip times.  Out: `room`, octets that may be added now.
+
+Some lines hide a queue: an emulator's own pseudo-terminal seen from the slave's side, the receive buffer of an
+emulator at the other end of a TCP connection.  They take tens of kilobytes, or megabytes, at once, and everything
+that comes later waits behind.  What the guest acknowledges is then the only account of the line there is, and the
+delay of it is what shows the queue (as in RFC 6817): the window grows while the round trip stays near the shortest one
+seen, and shrinks when it does not.
+"""
+
+TARGET = 0.02  # seconds of queue that are worth the throughput
+LEAST_FRAMES = 3  # two on the way, since a guest acknowledges every second one, and one being acknowledged
+MOST = 128 * 1024  # octets; beyond it nothing gets faster
+
+
+class Flight:
+    """One line's account.  `hidden`: the line has such a queue; only then is there a bound."""
+
+    __slots__ = ("hidden", "flying", "window", "_mtu", "_base")
+
+    def __init__(self, mtu: int) -> None:
+        self.flying = 0  # octets of TCP sent and not acknowledged, of all flows together
+        self.reset(mtu, hidden=False)
+
+    def reset(self, mtu: int, *, hidden: bool) -> None:
+        """Another line, or another guest on it: nothing is known."""
+        self.hidden = hidden
+        self._mtu = mtu
+        self.window = 2 * LEAST_FRAMES * mtu
+        self._base = 0.0  # the shortest round trip; 0.0: none yet
+
+    def room(self) -> int:
+        return max(0, self.window - self.flying)
+
+    def measured(self, rtt: float) -> None:
+        """A round trip of a segment that was sent once."""
+        if not self.hidden:
+            return
+        if not self._base or rtt < self._base:
+            self._base = rtt
+        if rtt > self._base + TARGET:
+            self.window = max(LEAST_FRAMES * self._mtu, self.window * 3 // 4)
+        elif 2 * self.flying >= self.window:
+            self.window = min(self.window + max(self._mtu, self.window // 4), MOST)
