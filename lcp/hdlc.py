@@ -81,6 +81,11 @@ class Deframer:
         self._check = fcs.check
         self._good = fcs.GOOD
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a frame has begun that has not ended."""
+        return bool(self._tail)
+
     def reset(self) -> None:
         """Forget a frame begun: the line was cut."""
         self._tail = b""

@@ -24,6 +24,8 @@ from serialport.writer import LineWriter
 IP = 0x0021
 READ_MOST = 64 * 1024  # octets that one wake-up takes from one guest before others get their turn
 PTY_READ = 4095  # octets that a read of a pty brings at the most; a port that brings less has no more for now
+DRIBBLE = 128  # octets: a frame that comes in pieces smaller than this is waited for
+REST = 0.002  # seconds
 CONTROL_MOST = 64  # control frames that may wait for a line that takes nothing
 
 
@@ -66,6 +68,7 @@ class Guest:
         self.closed = False
         self.deadline = self.queued = math.inf
         self._now = 0.0
+        self._resting = False  # the port is not watched, but looked at again soon
         self._watcher = watcher
         self._deadlines = deadlines
         self._dirty = dirty  # the guests that `flush` is to be called of when the wake-up ends
@@ -81,21 +84,39 @@ class Guest:
     def on_readable(self, now: float) -> None:
         """The port has octets, or its end."""
         read, feed, receive = self.port.read, self.deframer.feed, self.receive
-        left = READ_MOST
+        got = 0
         try:
-            while left > 0:
+            while got < READ_MOST:
                 data = read()
                 for frame in feed(data):
                     receive(frame, now)
                 if self.closed:
                     return
-                left -= len(data)
+                got += len(data)
                 if len(data) < PTY_READ:
                     break  # that was all there is
         except HangUp as reason:
             self.hang_up(str(reason), now)
             return
+        if (0 < got < DRIBBLE and self.deframer.unfinished) or self._resting:
+            self._rest(now, 0 < got and self.deframer.unfinished)
         self.arm()
+
+    def _rest(self, now: float, more: bool) -> None:
+        """Let the rest of a frame gather before reading on: an emulated UART hands over its 16 octets one by one or
+        all at once, ten thousand times a second, and each wake-up would cost more than the octets are worth."""
+        if more:
+            if not self._resting:
+                self._resting = True
+                self._watcher.unwatch_read(self.port.read_fd)
+            self._watcher.call_at(now + REST, self._look)
+        else:
+            self._resting = False
+            self._watcher.watch_read(self.port.read_fd, self.on_readable)
+
+    def _look(self, now: float) -> None:
+        if not self.closed:
+            self.on_readable(now)
 
     def hang_up(self, reason: str, now: float) -> None:
         """The line is gone."""
