@@ -99,7 +99,7 @@ class Guest:
             self.hang_up(str(reason), now)
             return
         if (0 < got < DRIBBLE and self.deframer.unfinished) or self._resting:
-            self._rest(now, 0 < got and self.deframer.unfinished)
+            self._rest(now, got > 0 and self.deframer.unfinished)
         self.arm()
 
     def _rest(self, now: float, more: bool) -> None:

@@ -3,9 +3,10 @@
 import errno
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable
 from random import Random
 from typing import Any
+
+from watching import Watching
 
 from nat.context import Context, Limits
 from nat.host import Fault, Resolver
@@ -82,13 +83,12 @@ class FakeSocket:
         self.closed = True
 
 
-class FakeHost:
+class FakeHost(Watching):
     """`fail[method]`: errnos for its next calls (0: succeed).  `wake(sock, now)` is what the event loop does."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.time = 0.0
-        self.readers: dict[int, Callable[[float], None]] = {}
-        self.writers: dict[int, Callable[[float], None]] = {}
         self.sockets: list[FakeSocket] = []
         self.fail: dict[str, deque[int]] = {}
         self.owned: set[bytes] = set()
@@ -101,18 +101,6 @@ class FakeHost:
 
     def now(self) -> float:
         return self.time
-
-    def watch_read(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.readers[fd] = callback
-
-    def unwatch_read(self, fd: int) -> None:
-        self.readers.pop(fd, None)
-
-    def watch_write(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.writers[fd] = callback
-
-    def unwatch_write(self, fd: int) -> None:
-        self.writers.pop(fd, None)
 
     def wake(self, sock: FakeSocket, now: float = 0.0) -> None:
         self.readers[sock.fd](now)

@@ -15,6 +15,7 @@ import tcp_peer
 from fakes import FakeHost
 from ppp_ends import End, client
 from tcp_peer import GuestTcp, Segment, StreamHost, StreamSocket
+from watching import Watching
 
 from ipcp.pool import Pool
 from lcp.link import LinkConfig
@@ -70,26 +71,18 @@ class VirtualPort:
         self.closed = True
 
 
-class VirtualWatcher:
+class VirtualWatcher(Watching):
     def __init__(self, world: "SerialWorld") -> None:
+        super().__init__()
         self.world = world
-        self.readers: dict[int, Callable[[float], None]] = {}
-        self.writers: dict[int, Callable[[float], None]] = {}
+        self.soon: list[Callable[[float], None]] = []
 
     def now(self) -> float:
         return self.world.now
 
-    def watch_read(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.readers[fd] = callback
-
-    def unwatch_read(self, fd: int) -> None:
-        self.readers.pop(fd, None)
-
-    def watch_write(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.writers[fd] = callback
-
-    def unwatch_write(self, fd: int) -> None:
-        self.writers.pop(fd, None)
+    def call_at(self, when: float, callback: Callable[[float], None]) -> None:
+        """For the milliseconds in which a guest lets a frame gather: here they pass at once."""
+        self.soon.append(callback)
 
 
 class WorldHost(StreamHost):
@@ -324,7 +317,10 @@ class SerialWorld:
         return moved
 
     def _move_gateway(self) -> bool:
-        moved = False
+        soon, self.watcher.soon = self.watcher.soon, []
+        moved = bool(soon)
+        for callback in soon:
+            callback(self.now)
         port = self.port
         reader = self.watcher.readers.get(port.read_fd)
         if reader and (port.arrived or port.hung):

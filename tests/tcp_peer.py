@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from watching import Watching
+
 from nat.context import Context, Limits
 from nat.flight import Flight
 from nat.icmp import ErrorSender
@@ -78,13 +80,12 @@ class StreamSocket:
         self.closed = True
 
 
-class StreamHost:
+class StreamHost(Watching):
     """What nat.host offers, for streams."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.sockets: list[StreamSocket] = []
-        self.readers: dict[int, Callable[[float], None]] = {}
-        self.writers: dict[int, Callable[[float], None]] = {}
         self.refuse = 0  # errno that connects fail with, at once
         self.connect_failure = 0  # errno that connects fail with, later
         self.connects = True  # whether connects are answered by themselves
@@ -102,18 +103,6 @@ class StreamHost:
 
     def reset_on_close(self, sock: StreamSocket) -> None:
         sock.was_reset = True
-
-    def watch_read(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.readers[fd] = callback
-
-    def unwatch_read(self, fd: int) -> None:
-        self.readers.pop(fd, None)
-
-    def watch_write(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.writers[fd] = callback
-
-    def unwatch_write(self, fd: int) -> None:
-        self.writers.pop(fd, None)
 
     def ready(self, now: float) -> bool:
         """One round of a level-triggered loop over all sockets; True if anything was called."""

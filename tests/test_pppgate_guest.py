@@ -4,6 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from watching import Watching
+
 from nat.line import Line
 from nat.table import Deadlines
 from pppgate.guest import Guest
@@ -45,26 +47,13 @@ class Port:
         self.closed = True
 
 
-class Watcher:
+class Watcher(Watching):
     def __init__(self) -> None:
-        self.readers: dict[int, Callable[[float], None]] = {}
-        self.writers: dict[int, Callable[[float], None]] = {}
+        super().__init__()
         self.timers: list[tuple[float, Callable[[float], None]]] = []
 
     def call_at(self, when: float, callback: Callable[[float], None]) -> None:
         self.timers.append((when, callback))
-
-    def watch_read(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.readers[fd] = callback
-
-    def unwatch_read(self, fd: int) -> None:
-        self.readers.pop(fd, None)
-
-    def watch_write(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.writers[fd] = callback
-
-    def unwatch_write(self, fd: int) -> None:
-        self.writers.pop(fd, None)
 
 
 class Link:
