@@ -98,7 +98,7 @@ class Guest:
         except HangUp as reason:
             self.hang_up(str(reason), now)
             return
-        if (0 < got < DRIBBLE and self.deframer.unfinished) or self._resting:
+        if self._resting or (self.port.dribbles and 0 < got < DRIBBLE and self.deframer.unfinished):
             self._rest(now, got > 0 and self.deframer.unfinished)
         self.arm()
 

@@ -40,6 +40,7 @@ class FdPort:
         self._closed: Callable[[], None] | None = closed
         self._outstanding = outstanding
         self._pieces = Pieces() if outstanding == SIOCOUTQ and _is_unix(write_fd) else None
+        self.dribbles = os.isatty(read_fd)
         self.hides_queue = outstanding is None or (self._pieces is None and stat.S_ISSOCK(os.fstat(write_fd).st_mode))
         self._count = array.array("i", [0])
 

@@ -51,6 +51,10 @@ class Port(Protocol):
     """Whether more may wait ahead of a new octet than `pending` can tell: an emulator's own pty, seen from the slave's
     side; TCP, where the peer's receive buffer is out of sight."""
 
+    dribbles: bool
+    """Whether what comes is worth waiting for: a terminal, onto which an emulated UART writes 16 octets at a time. On a
+    socket the same emulators slow down when they are not read at once."""
+
     def read(self) -> bytes:
         """Up to 64 KiB, `b""` when nothing is there now. Raises HangUp after the last octet of a guest that
         left."""

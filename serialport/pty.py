@@ -44,6 +44,7 @@ class PtyPort:
         self.name = name
         self.read_fd = self.write_fd = master
         self.hides_queue = False
+        self.dribbles = True
         self._gone = False
         self._closed: Callable[[], None] | None = closed
         self._count = array.array("i", [0])

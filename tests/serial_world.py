@@ -41,6 +41,7 @@ class VirtualPort:
     """The gateway's side of the line.  `rate`: octets a second that leave it; `capacity`: what it holds meanwhile."""
 
     hides_queue = False
+    dribbles = True
 
     def __init__(self, number: int, rate: float, capacity: int) -> None:
         self.name = f"line {number}"

@@ -25,6 +25,7 @@ class Port:
         self.held = 0
         self.knows = True
         self.hung_up = self.closed = False
+        self.dribbles = True
 
     def read(self) -> bytes:
         if self.incoming:
@@ -234,3 +235,11 @@ def test_a_port_that_ends_while_it_is_waited_for() -> None:
     assert rig.ended == ["it was closed"]
     look(when)
     assert not rig.watcher.readers
+
+
+def test_a_socket_is_read_at_once() -> None:
+    rig = Rig()
+    rig.port.dribbles = False
+    rig.port.incoming = [b"~begun"]
+    rig.watcher.readers[7](NOW)
+    assert 7 in rig.watcher.readers and not rig.watcher.timers
