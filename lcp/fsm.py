@@ -175,6 +175,10 @@ class Automaton:
             self.deadline = math.inf
             self.event(Event.TO_PLUS if self._restarts > 0 else Event.TO_MINUS, now)
 
+    def unheard(self) -> None:
+        """What was sent so far has not reached the peer, provoked or not: `hurry` counts anew."""
+        self._hurried = False
+
     def hurry(self, now: float) -> None:
         """The peer has just asked for something while a request of ours waits for an answer.
 

@@ -306,6 +306,7 @@ class Lcp(ControlProtocol):
         self.on_identified: Callable[[str], None] = lambda text: None
         self.on_protocol_reject: Callable[[int, float], None] = lambda protocol, now: None
         self.on_echo_reply: Callable[[], None] = lambda: None
+        self._echoed = False  # the last Configure-Request was our own
         #: The peer has said that it does not know Echo-Request: the keepalive must stop.
         self.echo_refused = False
 
@@ -342,6 +343,11 @@ class Lcp(ControlProtocol):
             super().handle(packet, now)
 
     def refuse(self, now: float) -> bool:
+        looped = self.magic.repeats > 0
+        if self._echoed and not looped:
+            # A terminal that was still echoing (a guest whose pppd has just opened its port) took our requests.
+            self.automaton.unheard()
+        self._echoed = looped
         if self.magic.repeats < LOOPS:
             return False
         self.magic.repeats = 0

@@ -463,3 +463,18 @@ def test_the_client_role_asks_again_for_the_address_it_had():
     b = End(LinkConfig(), Ipcp.client(bytes((10, 0, 2, 77))), 3)
     joined(a, b)
     assert b.ipcp.local == bytes((10, 0, 2, 77)) == a.ipcp.remote
+
+
+def test_a_request_that_an_echoing_terminal_took_is_soon_repeated():
+    """QEMU's guest, its tty not yet raw: our request and our Nak come back, and only then the guest begins."""
+    gateway, guest = server(), client()
+    gateway.link.up(0.0)
+    for _ in range(3):
+        gateway.feed(b"~" + gateway.take(), 3.0)
+    guest.link.up(3.01)
+    gateway.feed(b"~" + guest.take(), 3.01)
+    gateway.taken()
+    again = gateway.link.deadline
+    assert again <= 3.01 + 0.5
+    gateway.link.tick(again)
+    assert [packet[0] for packet in gateway.taken()] == [1]
