@@ -149,11 +149,8 @@ class EchoFlows:
         destination = packet[16:20]
         denial = self._policy.judge(destination)
         if denial is not None:
-            self._count[denial.counter] += 1
-            if not denial.silent:
-                what = f"ping of {dotted(destination)} from {dotted(packet[12:16])}"
-                self._notify(self._policy.denied(denial, what))
-                self._errors.send(packet, hlen, UNREACHABLE, PROHIBITED, now)
+            what = f"ping of {dotted(destination)} from {dotted(packet[12:16])}"
+            self._errors.deny(denial, what, packet, hlen, now)
             return None
         if flow is None:
             flow = self._open(packet, hlen, now)

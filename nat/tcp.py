@@ -27,7 +27,6 @@ from typing import Protocol
 from nat.context import Context
 from nat.delivery import MAX_GATHER
 from nat.line import Line
-from nat.packet import dotted
 from nat.recovery import Recovery
 from nat.segment import (
     ACK,
@@ -72,22 +71,20 @@ class Table(Protocol):
 
 
 class TcpFlow(TcpSender):
-    """See the theory of operation above.  `local` is the outside's address as the guest knows it."""
+    """See the theory of operation above.  `key`: the guest's address, the outside's as the guest knows it, their ports,
+    as they stand in the guest's packets."""
 
     __slots__ = (
-        "table", "guest", "guest_port", "local", "local_port",
+        "table", "guest", "guest_port",
         "rcv_mss", "fin_at", "quick_acks", "challenge_after", "dirty",
     )  # fmt: skip
 
-    def __init__(
-        self, table: Table, key: bytes, sock: socket.socket, local: bytes, local_port: int, guest_port: int
-    ) -> None:
-        guest = key[:4]
-        super().__init__(
-            table.context, table.line, key, sock, SegmentWriter(local, local_port, guest, guest_port)
-        )
+    def __init__(self, table: Table, key: bytes, sock: socket.socket) -> None:
+        guest, local = key[:4], key[4:8]
+        guest_port, local_port = int.from_bytes(key[8:10], "big"), int.from_bytes(key[10:12], "big")
+        writer = SegmentWriter(local, local_port, guest, guest_port)
+        super().__init__(table.context, table.line, key, sock, writer)
         self.table = table
-        self.local, self.local_port = local, local_port
         self.guest, self.guest_port = guest, guest_port
         self.dirty = False
         self.challenge_after = -math.inf
@@ -458,8 +455,3 @@ class TcpFlow(TcpSender):
         self.context.deadlines.arm(self, math.inf)
         self.line.forget(self)
         self.table.ended(self)
-
-    def describe(self) -> str:
-        return (
-            f"{dotted(self.guest)}:{self.guest_port} - {dotted(self.local)}:{self.local_port} ({self.state.value})"
-        )

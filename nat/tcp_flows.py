@@ -148,9 +148,8 @@ class TcpFlows:
             sock.close()
             self._not_connected(syn, failure, now)
             return
-        guest_port, port = int.from_bytes(key[8:10], "big"), int.from_bytes(key[10:12], "big")
         sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, 24)
-        flow = self.flows[key] = TcpFlow(self, key, sock, key[4:8], port, guest_port)
+        flow = self.flows[key] = TcpFlow(self, key, sock)
         self._answered.append(key)
         flow.answer(sequence, window, parse_syn_options(syn[40 : 20 + (syn[32] >> 4) * 4]), now)
 
@@ -181,7 +180,7 @@ class TcpFlows:
             ports = guest_port.to_bytes(2, "big") + self._next_port.to_bytes(2, "big")
             key = guest + local + ports
             if key not in self.flows:
-                flow = self.flows[key] = TcpFlow(self, key, sock, local, self._next_port, guest_port)
+                flow = self.flows[key] = TcpFlow(self, key, sock)
                 flow.call(now)
                 return True
         self.context.count["tcp.too_many"] += 1

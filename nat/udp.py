@@ -19,7 +19,6 @@ from nat.context import Context
 from nat.fragment import deliver
 from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL, ORIGIN_LOCAL
 from nat.icmp import (
-    PROHIBITED,
     TIME_EXCEEDED,
     TTL_EXCEEDED,
     UNREACHABLE,
@@ -128,7 +127,6 @@ class UdpFlows:
         self._host = context.host
         self._policy = context.policy
         self._limits = context.limits
-        self._notify = context.notify
         self._line = line
         self._gateway = gateway
         self._errors = errors
@@ -219,11 +217,8 @@ class UdpFlows:
         if flow is None or now >= flow.contacts.get(target, -math.inf):
             denial = self._policy.judge(destination)
             if denial is not None:
-                self.count[denial.counter] += 1
-                if not denial.silent:
-                    what = f"UDP to {dotted(destination)} port {destination_port} from {dotted(packet[12:16])}"
-                    self._notify(self._policy.denied(denial, what))
-                    self._errors.send(packet, hlen, UNREACHABLE, PROHIBITED, now)
+                what = f"UDP to {dotted(destination)} port {destination_port} from {dotted(packet[12:16])}"
+                self._errors.deny(denial, what, packet, hlen, now)
                 return None
             if flow is None:
                 flow = self._open(port, now)

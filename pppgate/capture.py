@@ -61,7 +61,7 @@ class Capture:
         receive, frame = guest.receive, guest.frame
 
         def captured_receive(octets: bytes, now: float) -> None:
-            self._add(RECEIVED, octets, now)
+            self.received(octets, now)
             receive(octets, now)
 
         def captured_frame(protocol: int, information: bytes) -> bytes:
