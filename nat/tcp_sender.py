@@ -294,6 +294,7 @@ class TcpSender:
     def _duplicate(self, now: float) -> None:
         if self.recovery.duplicate(self.snd_una, self.snd_nxt):
             self.context.count["tcp.fast_retransmit"] += 1
+            self.line.flight.lost()
         self._resend(now)
 
     def take_sack(self, blocks: list[tuple[int, int]], now: float) -> None:

@@ -39,6 +39,32 @@ def test_it_shrinks_to_a_few_frames_when_a_queue_shows() -> None:
     assert flight.window == LEAST_FRAMES * 1500
 
 
+def test_it_stays_below_what_was_lost_and_probes_slowly() -> None:
+    flight = Flight(1500)
+    flight.reset(1500, hidden=True)
+    for _ in range(100):
+        flight.flying = flight.window
+        flight.measured(0.005)
+    flight.flying = 13_000
+    flight.lost()
+    assert flight.window == 13_000 * 3 // 4
+    for _ in range(10):
+        flight.flying = flight.window
+        flight.measured(0.005)
+    assert 13_000 * 3 // 4 < flight.window < 13_000
+    for _ in range(50):
+        flight.lost()
+        flight.flying = flight.window
+    assert flight.window == LEAST_FRAMES * 1500
+
+
+def test_a_loss_says_nothing_of_a_line_that_hides_no_queue() -> None:
+    flight = Flight(1500)
+    before = flight.window
+    flight.lost()
+    assert flight.window == before
+
+
 def test_another_guest_on_the_line_begins_anew() -> None:
     flight = Flight(1500)
     flight.reset(1500, hidden=True)
