@@ -1,30 +1,56 @@
-"""Capture: every PPP frame of every guest in a pcap file, with its direction.
+"""Capture: every frame of every guest in one pcapng file, PPP and Ethernet, with its direction and whose it is.
 
-In: frames as the deframer gives them and as they are emitted. Out: a file of LINKTYPE_PPP_WITH_DIR records
-that Wireshark reads. It wraps the callables of a guest from outside; the protocols know nothing
+In: frames as the deframer gives them and as they are emitted, frames of bridge ports. Out: a file that Wireshark
+reads, an interface in it for each guest. It wraps the callables of a guest from outside; the protocols know nothing
 of it.
+
+The format: draft-ietf-opsawg-pcapng, in the octet order of this machine, times in microseconds.
 """
 
+import math
 import os
 import stat
 import struct
+import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
 from pppgate.config import ConfigError
+from pppgate.ether.bridge_port import BridgePort
 from pppgate.guest import Guest
 
+LINKTYPE_ETHERNET = 1
 LINKTYPE_PPP_WITH_DIR = 204
 """One octet of direction (0: received by this host, others: sent), then the PPP frame."""
-RECEIVED, SENT = b"\x00", b"\x01"
 SNAPLEN = 65536
 BUFFER_MOST = 1 << 20
 """Octets kept before they are written whatever the time."""
 FLUSH_AFTER = 1.0
 """Seconds that a frame may wait for the disk, counted when the next one comes, or by `tick`."""
-_HEADER = struct.Struct("=IHHiIII")
-_RECORD = struct.Struct("=IIII")
-_MAGIC = 0xA1B2C3D4
+INTERFACES_MOST = 4096
+"""Guests that get an interface of their own; those that come later share the last one of their kind."""
+
+# Section 4.1, Section Header Block: magic, version 1.0, length of the section unknown.
+_SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+_INTERFACE = struct.Struct("=IIHHI")  # section 4.2: type, length, link type, reserved, snap length
+_PACKET = struct.Struct("=IIIIIII")  # section 4.3: type, length, interface, time (high, low), octets kept, octets there were
+_IF_NAME, _EPB_FLAGS = 2, 2
+_INBOUND, _OUTBOUND = 1, 2  # section 4.3.1, epb_flags
+
+
+class Interface:
+    """One guest in the capture."""
+
+    def __init__(self, capture: "Capture", number: int, prefixes: tuple[bytes, bytes]) -> None:
+        self._capture = capture
+        self._number = number
+        self._received, self._sent = prefixes
+
+    def received(self, frame: bytes, now: float) -> None:
+        self._capture.add(self._number, _INBOUND, self._received + frame, now)
+
+    def sent(self, frame: bytes, now: float) -> None:
+        self._capture.add(self._number, _OUTBOUND, self._sent + frame, now)
 
 
 class Capture:
@@ -35,9 +61,11 @@ class Capture:
         self._offset = clock_offset
         self._failed = failed
         self._file: BinaryIO | None = _create(path)
-        self._buffer: list[bytes] = [_HEADER.pack(_MAGIC, 2, 4, 0, 0, SNAPLEN, LINKTYPE_PPP_WITH_DIR)]
-        self._octets = _HEADER.size
-        self._oldest = float("inf")
+        self._buffer: list[bytes] = [_SECTION]
+        self._octets = len(_SECTION)
+        self._oldest = math.inf
+        self._interfaces: dict[int, int] = {}  # link type -> number of its last one
+        self._made = 0
         self.flush()
 
     @property
@@ -49,39 +77,73 @@ class Capture:
         if now >= self.deadline:
             self.flush()
 
-    def received(self, frame: bytes, now: float) -> None:
-        """A frame from the guest: the protocol field, as it was spelled, and what follows."""
-        self._add(RECEIVED, frame, now)
-
-    def sent(self, protocol: int, information: bytes, now: float) -> None:
-        self._add(SENT, protocol.to_bytes(2, "big") + information, now)
-
     def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None:
         """Capture all that a guest says and is told; `clock` gives the loop's time."""
         receive, frame = guest.receive, guest.frame
+        interface = self.ppp(name)
 
         def captured_receive(octets: bytes, now: float) -> None:
-            self.received(octets, now)
+            interface.received(octets, now)
             receive(octets, now)
 
         def captured_frame(protocol: int, information: bytes) -> bytes:
-            self.sent(protocol, information, clock())
+            interface.sent(protocol.to_bytes(2, "big") + information, clock())
             return frame(protocol, information)
 
         guest.receive, guest.frame = captured_receive, captured_frame
 
-    def _add(self, direction: bytes, frame: bytes, now: float) -> None:
+    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None:
+        """The same for a guest on the segment."""
+        receive, send = port.receive, port.send
+        interface = self.ethernet(name)
+
+        def captured_receive(from_port: BridgePort, frame: bytes, now: float) -> None:
+            interface.received(frame, now)
+            receive(from_port, frame, now)
+
+        def captured_send(frames: list[bytes]) -> int:
+            taken = send(frames)
+            now = clock()
+            for frame in frames[:taken]:
+                interface.sent(frame, now)
+            return taken
+
+        port.receive, port.send = captured_receive, captured_send
+
+    def ppp(self, name: str) -> Interface:
+        """For frames that begin with the protocol field, as it was spelled."""
+        return Interface(self, self._interface(LINKTYPE_PPP_WITH_DIR, name), (b"\x00", b"\x01"))
+
+    def ethernet(self, name: str) -> Interface:
+        return Interface(self, self._interface(LINKTYPE_ETHERNET, name), (b"", b""))
+
+    def _interface(self, link_type: int, name: str) -> int:
+        if self._made >= INTERFACES_MOST and link_type in self._interfaces:
+            return self._interfaces[link_type]
+        text = name.encode("utf-8", "replace")[:255]
+        option = struct.pack("=HH", _IF_NAME, len(text)) + text + bytes(-len(text) % 4) + bytes(4)
+        length = _INTERFACE.size + len(option) + 4
+        block = _INTERFACE.pack(1, length, link_type, 0, SNAPLEN) + option + length.to_bytes(4, sys.byteorder)
+        self._buffer.append(block)
+        self._octets += length
+        self._interfaces[link_type] = number = self._made
+        self._made += 1
+        return number
+
+    def add(self, interface: int, direction: int, packet: bytes, now: float) -> None:
+        """One packet of an interface."""
         if self._file is None:
             return
-        seconds, microseconds = divmod(round((now + self._offset) * 1e6), 1_000_000)
-        length = len(frame) + 1
-        kept = frame[: SNAPLEN - 1]
+        time = round((now + self._offset) * 1e6)
+        kept = packet[:SNAPLEN]
+        padding = -len(kept) % 4
+        length = _PACKET.size + len(kept) + padding + 16
         self._buffer += (
-            _RECORD.pack(seconds & 0xFFFFFFFF, microseconds, len(kept) + 1, length),
-            direction,
+            _PACKET.pack(6, length, interface, time >> 32, time & 0xFFFFFFFF, len(kept), len(packet)),
             kept,
+            struct.pack(f"={padding}xHHIII", _EPB_FLAGS, 4, direction, 0, length),
         )
-        self._octets += _RECORD.size + 1 + len(kept)
+        self._octets += length
         if self._oldest > now:
             self._oldest = now
         if self._octets >= BUFFER_MOST or now - self._oldest >= FLUSH_AFTER:
@@ -99,7 +161,7 @@ class Capture:
                 self._failed(f"The capture {self.path} ends here: {error.strerror}.")
         self._buffer.clear()
         self._octets = 0
-        self._oldest = float("inf")
+        self._oldest = math.inf
 
     def close(self) -> None:
         self.flush()

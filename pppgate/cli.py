@@ -86,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
         help="tcp|udp:[BIND:]PORT=[GUEST:]PORT, a port of the host that leads to a guest; repeatable "
         "(BIND is 127.0.0.1, GUEST the first guest)",
     )
+    add("--domain", metavar="NAME", help="domain that DHCP tells Ethernet guests")
+    add("--search", metavar="NAME", action="append", help="domain to look for short names in; repeatable")
     add = parser.add_argument_group("what guests may reach").add_argument
     add(
         "--host-loopback",

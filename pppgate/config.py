@@ -7,6 +7,7 @@ plain sentence that says what to do. It opens no device and no socket.
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 LOG_LEVELS = ("error", "warning", "info", "debug")
 _FILE_MOST = 1 << 20
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 _MRU_LEAST = 68
 """Octets: RFC 791 section 3.2, the least that every IPv4 link carries."""
 _MRU_MOST = 9000
@@ -77,6 +79,10 @@ class Config:
     """Deny private addresses (the host's own networks) too."""
     auth: str = "none"
     """ "none"; "any" (ask for a name and password and take all); or a file in the form of pap-secrets."""
+    domain: str = ""
+    """The domain that DHCP tells Ethernet guests; empty: none."""
+    search: tuple[str, ...] = ()
+    """Domains in which they are told to look for short names."""
     mru: int = 1500
     """Octets: the largest packet that we are ready to receive from a guest, announced in LCP."""
     mtu: int = 1500
@@ -154,6 +160,10 @@ def build(*sources: Mapping[str, Any]) -> Config:
         values["forward"] = _forwards(merged["forward"], net, gateway, dns)
     if "resolver" in merged:
         values["resolver"] = _resolvers(merged["resolver"])
+    if "domain" in merged:
+        values["domain"] = _domain("domain", merged["domain"])
+    if "search" in merged:
+        values["search"] = _search(merged["search"])
     if "auth" in merged:
         values["auth"] = _auth(merged["auth"])
     if "pcap" in merged:
@@ -328,6 +338,27 @@ def _auth(value: object) -> str:
     if not os.access(path, os.R_OK):
         raise ConfigError(f"auth: {path} may not be read by you.")
     return path
+
+
+def _domain(name: str, value: object) -> str:
+    """RFC 1035 section 2.3.1, and underscores, which are met in practice."""
+    domain = _text(name, value).removesuffix(".")
+    labels = domain.split(".")
+    if len(domain) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ConfigError(f"{name}: {value} is not a domain name; write one such as example.org.")
+    return domain
+
+
+def _search(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ConfigError('search: write a list of domains, as in search = ["example.org"].')
+    domains = tuple(_domain("search", each) for each in value)
+    # In DHCP each label costs an octet more than it has letters, each name an octet; an option holds 255 (RFC 3397).
+    if sum(len(domain) + 2 for domain in domains) > 255:
+        raise ConfigError("search: the domains are too long for a DHCP option, which holds 255 octets; give fewer.")
+    return domains
 
 
 def _log_level(value: object) -> str:

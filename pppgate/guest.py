@@ -18,6 +18,7 @@ from typing import Protocol
 from lcp.hdlc import Deframer, Framer
 from nat.line import FLOW_LIMIT, Line
 from nat.table import Deadlines
+from pppgate.flusher import Dirty
 from serialport.port import HangUp, Port, Watcher
 from serialport.writer import LineWriter
 
@@ -56,7 +57,7 @@ class Guest:
         watcher: Watcher,
         deadlines: Deadlines,
         mru: int,
-        dirty: "dict[Guest, None]",
+        dirty: Dirty,
         hung_up: Callable[["Guest", str, float], None],
     ) -> None:
         self.port = port
@@ -71,7 +72,7 @@ class Guest:
         self._resting = False  # the port is not watched, but looked at again soon
         self._watcher = watcher
         self._deadlines = deadlines
-        self._dirty = dirty  # the guests that `flush` is to be called of when the wake-up ends
+        self._dirty = dirty
         self._hung_up = hung_up
         self._control: deque[bytes] = deque()  # framed, ahead of all IP
 

@@ -8,10 +8,16 @@ neither carrier nor clear-to-send, and a pppd with Debian's options (modem, crts
 shows both.
 """
 
+import json
+
+from pppgate.ether.port import EtherLink
 from serialport.port import Link
 
+_NE2K = "-device ne2k_pci,netdev=net"
+_SHARED = "-object memory-backend-memfd,id=ram,size=256M,share=on -machine memory-backend=ram -m 256M"
 
-def hints(link: Link) -> list[str]:
+
+def hints(link: Link | EtherLink) -> list[str]:
     """Pairs of emulator and line as "QEMU   -chardev ...", in the order in which people look for them."""
     match link.scheme:
         case "pty":
@@ -33,6 +39,17 @@ def hints(link: Link) -> list[str]:
                     f"on the other end of the cable: pppd ttyS0 {_speed(link)} crtscts local noauth defaultroute",
                 )
             ]
+        case "ether:unix-listen":
+            lines = [("QEMU", f"-netdev stream,id=net,addr.type=unix,addr.path={_qemu(link.path)} {_NE2K}")]
+        case "ether:tcp-listen":
+            host, port = _split(link.path)
+            lines = [("QEMU", f"-netdev stream,id=net,addr.type=inet,addr.host={host},addr.port={port} {_NE2K}")]
+        case "ether:dgram":
+            lines = _dgram(link.path)
+        case "ether:bochs":
+            lines = [("Bochs", f"ne2k: ioaddr=0x300, irq=9, mac=52:54:00:12:34:56, ethmod=socket, ethdev={link.path}")]
+        case "uart:vfio-user" | "ne2k:vfio-user":
+            lines = [("QEMU 10.1", _vfio_user(link.path)), ("", f"          {_SHARED}")]
         case "stdio":
             lines = [("socat", "socat /dev/pts/N,raw,echo=0 EXEC:'pppgate stdio:'")]
         case _:
@@ -40,7 +57,7 @@ def hints(link: Link) -> list[str]:
     return [f"{name:<9} {line}".rstrip() if name else line for name, line in lines]
 
 
-def start_lines(link: Link) -> list[str]:
+def start_lines(link: Link | EtherLink) -> list[str]:
     """All that is said about a link at the start: what it is, then the hints, indented."""
     return [f"Waiting for guests on {link.description}.", *("    " + line for line in hints(link))]
 
@@ -74,6 +91,25 @@ def _tcp(path: str) -> list[tuple[str, str]]:
         ("Bochs", f"com1: enabled=1, mode=socket-server, dev={host}:{port}"),
         ("DOSBox-X", f"serial1=nullmodem port:{port} transparent:1"),
     ]
+
+
+def _dgram(path: str) -> list[tuple[str, str]]:
+    """QEMU's local end is our remote one."""
+    ours, _, theirs = path.partition("=")
+    ends = [("local", theirs), ("remote", ours)]
+    if "/" in path:
+        words = ",".join(f"{name}.type=unix,{name}.path={_qemu(end)}" for name, end in ends)
+    else:
+        words = ",".join(
+            f"{name}.type=inet,{name}.host={host},{name}.port={port}"
+            for name, (host, port) in ((name, _split(end)) for name, end in ends)
+        )
+    return [("QEMU", f"-netdev dgram,id=net,{words} {_NE2K}")]
+
+
+def _vfio_user(path: str) -> str:
+    device = {"driver": "vfio-user-pci", "socket": {"type": "unix", "path": path}}
+    return f"-device '{json.dumps(device)}'"
 
 
 def _qemu_socket(options: str) -> list[tuple[str, str]]:

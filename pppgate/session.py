@@ -16,6 +16,8 @@ from lcp.events import Established, Event, LinkDown
 from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from nat.gateway import Gateway
 from nat.station import Station
+from pppgate.ether.bridge_port import BridgePort
+from pppgate.flusher import Dirty
 from pppgate.guest import Guest
 from pppgate.notices import Notices
 from serialport.port import Port, Watcher
@@ -25,6 +27,7 @@ class Tap(Protocol):
     """Something that looks at what a guest says and is told: a capture, a trace."""
 
     def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
+    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Shared:
     taps: tuple[Tap, ...]
     say: Callable[[str], None]
     random: random.Random
-    dirty: dict[Guest, None]
+    dirty: Dirty
     holders: dict[str, "Session"] = field(default_factory=dict)  # by the key of the address that each has on loan
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipcp.protocol import DESCRIBED
 from lcp.packet import Protocol
 from lcp.trace import WORDS, Words, describe, describe_frame
+from pppgate.ether.bridge_port import BridgePort
 from pppgate.guest import Guest
 
 VOCABULARY = {**WORDS, Protocol.IPCP: Words("IPCP", DESCRIBED)}
@@ -35,3 +36,24 @@ class Trace:
             return frame(protocol, information)
 
         guest.receive, guest.frame = traced_receive, traced_frame
+
+    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None:
+        """Of a guest on the segment: its ARP and DHCP, and with -vv every frame, by length."""
+        from pppgate.ether.describe import describe as describe_ether
+        from pppgate.ether.describe import is_control
+
+        receive, send = port.receive, port.send
+
+        def traced_receive(from_port: BridgePort, frame: bytes, now: float) -> None:
+            if self._packets or is_control(frame):
+                self._say(f"{name}: rcvd {describe_ether(frame)}")
+            receive(from_port, frame, now)
+
+        def traced_send(frames: list[bytes]) -> int:
+            taken = send(frames)
+            for frame in frames[:taken]:
+                if self._packets or is_control(frame):
+                    self._say(f"{name}: sent {describe_ether(frame)}")
+            return taken
+
+        port.receive, port.send = traced_receive, traced_send

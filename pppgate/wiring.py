@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ipcp.pool import Pool
 from lcp.link import LinkConfig
@@ -25,15 +26,19 @@ from nat.policy import Policy
 from nat.table import Deadlines
 from pppgate.capture import Capture
 from pppgate.config import Config, ConfigError
-from pppgate.guest import Guest
+from pppgate.ether.port import EtherLink, FramePort
+from pppgate.flusher import Dirty
 from pppgate.hints import start_lines
+from pppgate.links import Links, open_links
 from pppgate.loop import Loop
 from pppgate.notices import Notices
 from pppgate.say import Say
 from pppgate.session import Session, Shared, Tap
 from pppgate.trace import Trace
 from serialport.port import Link, Port
-from serialport.url import open_link
+
+if TYPE_CHECKING:
+    from pppgate.ether.segment import Segment
 
 PATIENCE = 0.8  # seconds that links get to say goodbye
 DESCRIPTORS = 1 << 16  # wanted, as far as the host allows
@@ -42,8 +47,8 @@ DESCRIPTORS = 1 << 16  # wanted, as far as the host allows
 def run(config: Config) -> int:
     """Serve until a signal comes.  Raises ConfigError and PortError for what the user has to mend."""
     _raise_descriptor_limit()
-    links = [open_link(url) for url in config.links]
-    say = Say(config.log_level, sys.stderr if any(link.scheme == "stdio" for link in links) else sys.stdout)
+    links = open_links(config.links)
+    say = Say(config.log_level, sys.stderr if any(link.scheme == "stdio" for link in links.serial) else sys.stdout)
     say.capture_logging()
     loop = Loop()
     server = Server(config, links, loop, say)
@@ -104,12 +109,12 @@ def authenticator(config: Config) -> Authenticator | None:
 class Server:
     """All links of one process, their sessions, and the network they share."""
 
-    def __init__(self, config: Config, links: list[Link], loop: Loop, say: Say) -> None:
+    def __init__(self, config: Config, links: Links, loop: Loop, say: Say) -> None:
         self.links = links
         self.loop = loop
         self.say = say
         self.sessions: dict[Session, None] = {}
-        self._dirty: dict[Guest, None] = {}
+        self._dirty: Dirty = {}
         self._verbose = config.verbose > 0
         self._counters: Counter[str] = Counter()  # of the sessions that have ended
         self._ending = False
@@ -121,9 +126,10 @@ class Server:
             taps.append(self.capture)
         if config.verbose:
             taps.append(Trace(say.event, packets=config.verbose > 1))
+        pool = Pool(config.net, (config.gateway.packed, config.dns.packed), config.guest.packed)
         self.shared = Shared(
             gateway=self.gateway,
-            pool=Pool(config.net, (config.gateway.packed, config.dns.packed), config.guest.packed),
+            pool=pool,
             link=link_config,
             mtu=config.mtu,
             watcher=loop,
@@ -132,17 +138,34 @@ class Server:
             random=random.SystemRandom(),
             dirty=self._dirty,
         )
+        self.segment: "Segment | None" = None
+        if links.ether:
+            from pppgate.lan import build_segment
+
+            self.segment = build_segment(
+                config, self.gateway, pool, loop, self._dirty, say.event, self.gateway.context.count
+            )
         loop.flush, loop.tick, loop.deadline = self._flush, self._tick, self._deadline
 
     # Links and guests
 
     def start(self) -> None:
-        for link in self.links:
-            link.note = self.say.event
-            link.ended = partial(self._link_ended, link)
+        for link in self.links.serial:
+            self._prepare(link)
             link.start(self.loop, partial(self._on_port, link))
-            for line in start_lines(link):
-                self.say.event(line)
+            self._say_started(link)
+        for cable in self.links.ether:
+            self._prepare(cable)
+            cable.start(self.loop, partial(self._on_frame_port, cable))
+            self._say_started(cable)
+
+    def _prepare(self, link: Link | EtherLink) -> None:
+        link.note = self.say.event
+        link.ended = partial(self._link_ended, link)
+
+    def _say_started(self, link: Link | EtherLink) -> None:
+        for line in start_lines(link):
+            self.say.event(line)
 
     def _on_port(self, link: Link, port: Port) -> None:
         """A guest has come."""
@@ -157,14 +180,24 @@ class Server:
         self.sessions[session] = None
         session.start(self.loop.now())
 
+    def _on_frame_port(self, link: EtherLink, port: FramePort) -> None:
+        """A guest with an Ethernet card has come."""
+        if self._ending or self.segment is None:
+            port.close()
+            return
+        bridge_port = self.segment.attach(port, self.loop.now())
+        for tap in self.shared.taps:
+            tap.attach_ether(bridge_port, port.name, self.loop.now)
+        bridge_port.start()
+
     def _session_ended(self, session: Session, reason: str) -> None:
         self.sessions.pop(session, None)
         self._counters += session.counters
         self.say.debug(f"{session.name}: {reason}")
 
-    def _link_ended(self, link: Link) -> None:
+    def _link_ended(self, link: Link | EtherLink) -> None:
         self.links.remove(link)
-        if not self.links:
+        if not self.links.all:
             self.loop.stop()
 
     # Wake-ups
@@ -174,8 +207,8 @@ class Server:
         dirty = self._dirty
         self.gateway.flush(now)
         while dirty:
-            guest, _ = dirty.popitem()
-            guest.flush(now)
+            flusher, _ = dirty.popitem()
+            flusher.flush(now)
             self.gateway.flush(now)
 
     def _deadline(self) -> float:
@@ -209,7 +242,9 @@ class Server:
         now = self.loop.now()
         for session in list(self.sessions):
             session.abandon(now)
-        for link in list(self.links):
+        if self.segment is not None:
+            self.segment.close(now)
+        for link in self.links.all:
             link.stop()
         self.gateway.close(now)
         if self.capture is not None:

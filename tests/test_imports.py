@@ -16,7 +16,12 @@ ALLOWED = {
     "nat": set(),
 }
 # Libraries that are not of the standard library: which package may use them, and only inside a function or a try.
-LIBRARIES = {"serialport": {"serial"}, "pppgate": {"uvloop"}, "lcp": {"fastcrc"}}
+LIBRARIES = {"serialport": {"serial"}, "pppgate": {"uvloop", "pexpect"}, "lcp": {"fastcrc"}}
+# What the sub-packages of pppgate may import of the project: they know neither PPP nor the NAT.
+INSIDE = {
+    "ether": ("pppgate.ether", "pppgate.flusher", "serialport", "nat.packet", "ipcp.pool"),
+    "devices": ("pppgate.devices", "pppgate.ether", "serialport"),
+}
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -44,6 +49,24 @@ def test_libraries_are_imported_lazily(path: Path) -> None:
     body = ast.parse(path.read_text()).body
     top = ast.Module([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], [])
     assert not imports(top) & lazy
+
+
+def modules(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_the_arrows_inside_pppgate(name: str) -> None:
+    for path in sorted((ROOT / "pppgate" / name).glob("*.py")):
+        ours = {module for module in modules(ast.parse(path.read_text())) if module.split(".")[0] in PACKAGES}
+        wrong = {module for module in ours if not any(f"{module}.".startswith(f"{each}.") for each in INSIDE[name])}
+        assert not wrong, path.name
 
 
 def test_only_host_creates_sockets_in_nat() -> None:

@@ -1,0 +1,191 @@
+"""One cable of the segment: reads a guest's frames, writes what waits for it.
+
+In: a FramePort, and a segment for its frames.  Out: frames on the port, at the end of each wake-up that brought some.
+The packet path, top to bottom:
+
+    in   on_readable -> port.receive -> Segment.receive -> Neighbour.receive (the uplink's: Station.receive for the NAT)
+    out  Line.take -> Neighbour's header before each packet -> port.send, once for all that a wake-up brought
+
+It knows neither addresses nor what a frame means.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Protocol
+
+from pppgate.ether.port import FRAME_LEAST, FramePort
+from pppgate.flusher import Dirty
+from serialport.port import HangUp, Watcher
+
+QUEUE_MOST = 256 * 1024
+"""Octets of frames that may wait beside the IP packets in the neighbours' lines: answers, other guests' frames."""
+READ_MOST = 8
+"""Reads (64 KB each at the most) in one wake-up before others get their turn."""
+TAKE = 16 * 1024
+"""Octets that one neighbour's line hands over at a time, so that little waits outside its fair queue."""
+TAKE_LOSSLESS = 3 * 1024
+"""The same for a card of ours, whose ring holds thirteen kilobytes."""
+TURN_MOST = 256 * 1024
+"""Octets written in one turn, so that a very fast reader does not keep the others waiting."""
+
+
+class Queue(Protocol):
+    """What a neighbour's packets wait in: nat.line.Line."""
+
+    def take(self, budget: int) -> list[bytes]: ...
+    def resume(self, now: float) -> None: ...
+
+
+class Neighbour:
+    """An IPv4 host on the segment: its addresses, the port it is on, and the line to it.
+
+    `line` and `receive` are the uplink's to set (segment.Uplink.arrive).
+    """
+
+    __slots__ = ("address", "mac", "port", "header", "line", "receive", "heard")
+
+    def __init__(self, address: bytes, mac: bytes, port: "BridgePort", header: bytes) -> None:
+        self.address = address
+        self.mac = mac
+        self.port = port
+        self.header = header
+        """What stands before each IPv4 packet to it: 14 octets."""
+        self.line: Queue | None = None
+        self.receive: Callable[[bytes, float], None] = _nowhere
+        self.heard = 0.0
+        """When it last sent something."""
+
+    def kick(self) -> None:
+        """The line has packets that it did not have before."""
+        self.port.ready[self] = None
+        self.port.mark()
+
+
+class BridgePort:
+    """`receive` is the segment's, or what a capture puts before it; `hung_up` is called once, when the port has ended."""
+
+    def __init__(
+        self,
+        port: FramePort,
+        watcher: Watcher,
+        dirty: Dirty,
+        receive: "Callable[[BridgePort, bytes, float], None]",
+        hung_up: "Callable[[BridgePort, str, float], None]",
+    ) -> None:
+        self.port = port
+        self.name = port.name
+        self.send = port.send
+        self.receive = receive
+        self.closed = False
+        self.count: Counter[str] = Counter()
+        self.ready: dict[Neighbour, None] = {}
+        self._watcher = watcher
+        self._dirty = dirty
+        self._hung_up = hung_up
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._rest: list[bytes] = []  # what the port has not taken
+        self._blocked = False
+
+    def start(self) -> None:
+        self._watcher.watch_read(self.port.fd, self.on_readable)
+
+    def on_readable(self, now: float) -> None:
+        """The port has frames, or its end."""
+        receive = self.receive
+        try:
+            for _ in range(READ_MOST):
+                frames = self.port.receive()
+                if not frames:
+                    return
+                for frame in frames:
+                    receive(self, frame, now)
+                if self.closed:
+                    return
+        except HangUp as reason:
+            self.hang_up(str(reason), now)
+
+    def hang_up(self, reason: str, now: float) -> None:
+        """The guest is gone, or is let go."""
+        if self.closed:
+            return
+        self.closed = True
+        self._watcher.unwatch_read(self.port.fd)
+        if self._blocked:
+            self._watcher.unwatch_write(self.port.fd)
+        self._dirty.pop(self, None)
+        self._queue.clear()
+        self._rest.clear()
+        self.port.close()
+        self._hung_up(self, reason, now)
+
+    def emit(self, frame: bytes) -> None:
+        """A frame for this cable that is not an IP packet from the uplink."""
+        if self.closed:
+            return
+        if self._queued > QUEUE_MOST:
+            self.count["ether.queue_full"] += 1
+            return
+        self._queue.append(frame)
+        self._queued += len(frame)
+        self.mark()
+
+    def mark(self) -> None:
+        """Something is to be sent when this wake-up ends."""
+        if not self.closed:
+            self._dirty[self] = None
+
+    def flush(self, now: float) -> None:
+        """Send what waits, as far as the port takes it."""
+        if self.closed or self._blocked:
+            return
+        sent = 0
+        while sent < TURN_MOST:
+            frames = self._rest or self._take(now)
+            if not frames:
+                return
+            taken = self.send(frames)
+            if taken < len(frames):
+                self._rest = frames[taken:]
+                self._blocked = True
+                self._watcher.watch_write(self.port.fd, self._on_writable)
+                return
+            self._rest = []
+            sent += sum(map(len, frames))
+        self._watcher.call_at(now, self._again)
+
+    def _take(self, now: float) -> list[bytes]:
+        """The frames that go next: what waits beside the lines, then a share of each line."""
+        queue = self._queue
+        frames: list[bytes] = []
+        budget = TAKE_LOSSLESS if self.port.lossless else TAKE
+        size = 0
+        while queue and size < budget:
+            frame = queue.popleft()
+            size += len(frame)
+            frames.append(frame if len(frame) >= FRAME_LEAST else frame.ljust(FRAME_LEAST, b"\0"))
+        self._queued -= size
+        for neighbour in list(self.ready):
+            line = neighbour.line
+            packets = line.take(budget) if line is not None else []
+            if not packets:
+                del self.ready[neighbour]  # a kick brings it back
+            header = neighbour.header
+            for packet in packets:
+                frame = header + packet
+                frames.append(frame if len(frame) >= FRAME_LEAST else frame.ljust(FRAME_LEAST, b"\0"))
+            if line is not None:
+                line.resume(now)
+        return frames
+
+    def _on_writable(self, _now: float) -> None:
+        self._blocked = False
+        self._watcher.unwatch_write(self.port.fd)
+        self.mark()
+
+    def _again(self, _now: float) -> None:
+        self.mark()
+
+
+def _nowhere(_packet: bytes, _now: float) -> None:
+    """A neighbour that the uplink has not taken yet."""

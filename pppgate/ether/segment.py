@@ -1,0 +1,363 @@
+"""The segment that Ethernet guests share: a switch between their cables, and on it the router's own stack.
+
+In: frames from bridge ports.  Out: IPv4 packets of each neighbour to the uplink, frames to bridge ports, a sentence when
+a neighbour comes.  It answers ARP for what the uplink owns, hands DHCP to the server, switches between the ports what
+is for another guest, and believes nobody who speaks for somebody else:
+
+- a MAC address belongs to the port where it was heard first, until that port ends or it was silent for MAC_AGE;
+- an IPv4 address belongs to the MAC address that leased it, or that used it first (a guest with a fixed address).
+
+It knows neither PPP nor NAT: both are uplinks.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from nat.packet import DONT_FRAGMENT, IPV4, UDP, build_udp, dotted, sum16
+from pppgate.ether import arp
+from pppgate.ether.bridge_port import BridgePort, Neighbour
+from pppgate.ether.dhcp import Answer
+from pppgate.ether.dhcp_clients import mac_key
+from pppgate.ether.frame import ARP, BROADCAST, NOBODY, VLANS, header, is_group, mac_text
+from pppgate.ether.frame import IPV4 as TYPE_IPV4
+from pppgate.ether.port import HEADER, FramePort
+from pppgate.flusher import Dirty
+from serialport.port import Watcher
+
+MACS_PER_PORT: Final = 64
+"""A port may lead to another switch; beyond so many addresses behind one, the frames of further ones are dropped."""
+NEIGHBOURS_PER_PORT: Final = 32
+"""IPv4 addresses behind one port; one that was not heard for NEIGHBOUR_IDLE makes room."""
+MAC_AGE: Final = 300.0
+"""Seconds of silence after which a MAC address may turn up on another port (IEEE 802.1D section 7.9.2: ageing time)."""
+NEIGHBOUR_IDLE: Final = 300.0
+DHCP_SERVER: Final = 67
+DHCP_CLIENT: Final = 68
+
+_IPV4_TYPE: Final = TYPE_IPV4.to_bytes(2, "big")
+_ARP_TYPE: Final = ARP.to_bytes(2, "big")
+_VLAN_TYPES: Final = frozenset(kind.to_bytes(2, "big") for kind in VLANS)
+_NO_ADDRESS: Final = bytes(4)
+_LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
+_FRAGMENT: Final = 0x3FFF
+_UDP_LEAST: Final = 28
+
+
+class Uplink(Protocol):
+    """What lies behind the router of the segment: the NAT, or a PPP session."""
+
+    def owns(self, address: bytes) -> bool:
+        """Whether ARP for the address is answered with the router's MAC: it is the router's, or leads through it."""
+
+    def admit(self, keys: tuple[str, ...], address: bytes, now: float) -> bool:
+        """Whether the host known by one of `keys` may use the address; if nobody has it, it is its own from now on."""
+
+    def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
+        """Whether the address is this host's already."""
+
+    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
+        """A host is there, known by these keys, its card's address the last: set its `line` and `receive`."""
+
+    def leave(self, neighbour: Neighbour, now: float) -> None:
+        """It has gone."""
+
+    def expected(self) -> Iterable[bytes]:
+        """Addresses worth asking a new port for, since something waits for them (forwards)."""
+
+
+class DhcpService(Protocol):
+    """What the segment asks of dhcp.DhcpServer."""
+
+    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float) -> Answer | None: ...
+
+
+class Learned:
+    """Where a MAC address is, and by which key its leases are known beside its own."""
+
+    __slots__ = ("port", "heard", "key")
+
+    def __init__(self, port: BridgePort, now: float) -> None:
+        self.port = port
+        self.heard = now
+        self.key = ""
+
+
+class Segment:
+    """`mac` is the router's own; `address` what it calls itself when it asks (4 octets)."""
+
+    def __init__(
+        self,
+        mac: bytes,
+        address: bytes,
+        uplink: Uplink,
+        dhcp: DhcpService,
+        watcher: Watcher,
+        dirty: Dirty,
+        say: Callable[[str], None],
+        count: Counter[str],
+    ) -> None:
+        self.mac = mac
+        self.address = address
+        self.ports: dict[BridgePort, None] = {}
+        self.neighbours: dict[bytes, Neighbour] = {}
+        self._uplink = uplink
+        self._dhcp = dhcp
+        self._watcher = watcher
+        self._dirty = dirty
+        self._say = say
+        self._count = count
+        self._learned: dict[bytes, Learned] = {}
+
+    # Ports
+
+    def attach(self, port: FramePort, now: float) -> BridgePort:
+        """A cable has come; `start` it when everything that wants to look at its frames is in place."""
+        bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up)
+        self.ports[bridge_port] = None
+        for address in self._uplink.expected():
+            question = arp.request(self.mac, self.address, address)
+            bridge_port.emit(header(BROADCAST, self.mac, ARP) + arp.build(question))
+        return bridge_port
+
+    def _hung_up(self, port: BridgePort, reason: str, now: float) -> None:
+        self.ports.pop(port, None)
+        self._learned = {mac: learned for mac, learned in self._learned.items() if learned.port is not port}
+        for neighbour in [each for each in self.neighbours.values() if each.port is port]:
+            self._remove(neighbour, now)
+        self._count += port.count + port.port.count
+        self._say(f"{port.name}: {reason}")
+
+    def close(self, now: float) -> None:
+        for port in list(self.ports):
+            port.hang_up("closed here", now)
+
+    # Frames
+
+    def receive(self, port: BridgePort, frame: bytes, now: float) -> None:
+        """One frame of a guest.  The first lines are the path of nearly all of them: IPv4 of a known host to us."""
+        if frame[:6] == self.mac and frame[12:14] == _IPV4_TYPE:
+            neighbour = self.neighbours.get(frame[26:30])
+            if (
+                neighbour is not None
+                and neighbour.port is port
+                and neighbour.mac == frame[6:12]
+                and not (frame[23] == UDP and frame[30:34] == self.address)  # a lease may be renewed
+            ):
+                neighbour.heard = now
+                neighbour.receive(frame[HEADER:], now)
+                return
+        self._receive_other(port, frame, now)
+
+    def _receive_other(self, port: BridgePort, frame: bytes, now: float) -> None:
+        source = frame[6:12]
+        learned = self._learn(port, source, now)
+        if learned is None:
+            return
+        kind = frame[12:14]
+        destination = frame[:6]
+        if kind in _VLAN_TYPES:
+            self._count["ether.vlan"] += 1
+        elif kind == _ARP_TYPE:
+            self._receive_arp(port, learned, frame, now)
+        elif kind == _IPV4_TYPE:
+            self._receive_ip(port, learned, frame, now)
+        elif destination == self.mac:
+            self._count["ether.unknown_type"] += 1
+        else:
+            self._switch(port, frame)
+
+    def _learn(self, port: BridgePort, source: bytes, now: float) -> Learned | None:
+        """Whose address this is; None, and counted: the frame is not to be looked at."""
+        learned = self._learned.get(source)
+        if learned is not None and learned.port is port:
+            learned.heard = now
+            return learned
+        if is_group(source) or source in (self.mac, NOBODY):
+            self._count["ether.bad_source"] += 1
+            return None
+        if learned is not None:
+            if now - self._last_heard(source) < MAC_AGE:
+                self._count["ether.forged_mac"] += 1
+                return None
+            self._forget(source, now)
+        elif not self._room_for_mac(port, now):
+            self._count["ether.macs_full"] += 1
+            return None
+        learned = self._learned[source] = Learned(port, now)
+        return learned
+
+    def _room_for_mac(self, port: BridgePort, now: float) -> bool:
+        behind = [mac for mac, learned in self._learned.items() if learned.port is port]
+        if len(behind) < MACS_PER_PORT:
+            return True
+        oldest = min(behind, key=self._last_heard)
+        if now - self._last_heard(oldest) < MAC_AGE:
+            return False
+        self._forget(oldest, now)
+        return True
+
+    def _behind(self, mac: bytes) -> list[Neighbour]:
+        return [each for each in self.neighbours.values() if each.mac == mac]
+
+    def _last_heard(self, mac: bytes) -> float:
+        """The path of most frames moves only the neighbour's time."""
+        return max([self._learned[mac].heard, *(each.heard for each in self._behind(mac))])
+
+    def _forget(self, mac: bytes, now: float) -> None:
+        for neighbour in self._behind(mac):
+            self._remove(neighbour, now)
+        del self._learned[mac]
+
+    def _switch(self, port: BridgePort, frame: bytes) -> None:
+        """To the port of its destination, or to all others where that is not known (IEEE 802.1D section 7.7)."""
+        learned = self._learned.get(frame[:6])
+        if learned is not None:
+            if learned.port is not port:
+                learned.port.emit(frame)
+            return
+        for other in self.ports:
+            if other is not port:
+                other.emit(frame)
+
+    # ARP
+
+    def _receive_arp(self, port: BridgePort, learned: Learned, frame: bytes, now: float) -> None:
+        packet = arp.parse(frame[HEADER:])
+        if packet is None:
+            self._count["arp.malformed"] += 1
+            return
+        source = frame[6:12]
+        if packet.sender_mac != source:
+            self._count["arp.forged"] += 1
+            return
+        asked = packet.operation == arp.REQUEST and self._uplink.owns(packet.target)
+        if packet.sender != _NO_ADDRESS:
+            if self._uplink.owns(packet.sender):
+                # Somebody takes an address of ours for its own: it is told whose it is, and nobody else hears of it.
+                self._count["arp.forged"] += 1
+                self._answer(port, packet._replace(target=packet.sender), packet.sender)
+                return
+            if self._admit(port, learned, source, packet.sender, now) is None:
+                self._count["arp.forged"] += 1
+                return
+        if asked:
+            self._answer(port, packet, packet.target)
+        elif frame[:6] != self.mac:
+            self._switch(port, frame)
+
+    def _answer(self, port: BridgePort, packet: arp.Arp, address: bytes) -> None:
+        reply = arp.Arp(arp.REPLY, self.mac, address, packet.sender_mac, packet.sender)
+        port.emit(header(packet.sender_mac, self.mac, ARP) + arp.build(reply))
+
+    # IPv4
+
+    def _receive_ip(self, port: BridgePort, learned: Learned, frame: bytes, now: float) -> None:
+        if len(frame) < HEADER + IPV4.size:
+            self._count["ip.short"] += 1
+            return
+        mac, source, destination = frame[6:12], frame[26:30], frame[30:34]
+        if self._is_dhcp(frame, destination):
+            self._receive_dhcp(port, learned, frame, now)
+            return
+        neighbour = None if source == _NO_ADDRESS else self._admit(port, learned, mac, source, now)
+        if neighbour is None:
+            self._count["ip.bad_source"] += 1
+        elif frame[:6] == self.mac:
+            neighbour.receive(frame[HEADER:], now)
+        else:
+            self._switch(port, frame)
+
+    def _admit(
+        self, port: BridgePort, learned: Learned, mac: bytes, address: bytes, now: float
+    ) -> Neighbour | None:
+        """The neighbour with this address if it is this one, made if the address is free for it."""
+        neighbour = self.neighbours.get(address)
+        if neighbour is not None:
+            neighbour.heard = now
+            return neighbour if neighbour.mac == mac and neighbour.port is port else None
+        keys = _keys(mac, learned)
+        if self._uplink.owns(address) or not self._uplink.admit(keys, address, now):
+            return None
+        if not self._room_for_neighbour(port, now):
+            self._count["ether.neighbours_full"] += 1
+            return None
+        neighbour = Neighbour(address, mac, port, header(mac, self.mac, TYPE_IPV4))
+        neighbour.heard = now
+        self.neighbours[address] = neighbour
+        self._uplink.arrive(neighbour, keys, now)
+        self._say(f"{port.name}: {mac_text(mac)} has {dotted(address)}")
+        return neighbour
+
+    def _room_for_neighbour(self, port: BridgePort, now: float) -> bool:
+        behind = [each for each in self.neighbours.values() if each.port is port]
+        if len(behind) < NEIGHBOURS_PER_PORT:
+            return True
+        oldest = min(behind, key=lambda each: each.heard)
+        if now - oldest.heard < NEIGHBOUR_IDLE:
+            return False
+        self._remove(oldest, now)
+        return True
+
+    def _remove(self, neighbour: Neighbour, now: float) -> None:
+        if self.neighbours.pop(neighbour.address, None) is not None:
+            neighbour.port.ready.pop(neighbour, None)
+            self._uplink.leave(neighbour, now)
+
+    # DHCP
+
+    def _is_dhcp(self, frame: bytes, destination: bytes) -> bool:
+        """A message to the server, whole and in the simplest of forms: broadcast, or to our own address."""
+        head = HEADER + (frame[14] & 0x0F) * 4
+        return (
+            frame[23] == UDP
+            and (frame[14] & 0xF0) == 0x40
+            and not int.from_bytes(frame[20:22], "big") & _FRAGMENT
+            and frame[head + 2 : head + 4] == DHCP_SERVER.to_bytes(2, "big")
+            and (frame[:6] == self.mac and destination == self.address
+                 or frame[:6] == BROADCAST and (destination == _LIMITED_BROADCAST or destination == self.address))
+        )
+
+    def _receive_dhcp(self, port: BridgePort, learned: Learned, frame: bytes, now: float) -> None:
+        payload = _udp_payload(frame[HEADER:])
+        if payload is None:
+            self._count["dhcp.malformed"] += 1
+            return
+        mac = frame[6:12]
+        answer = self._dhcp.receive(payload, mac, frame[26:30], now)
+        if answer is not None:
+            learned.key = answer.key
+        keys = _keys(mac, learned)
+        for neighbour in self._behind(mac):
+            if not self._uplink.holds(keys, neighbour.address):
+                self._remove(neighbour, now)  # it has another address now, or gave this one back
+        if answer is None:
+            return
+        if answer.said:
+            self._say(f"{port.name}: {answer.said}")
+        if answer.payload:
+            packet = build_udp(
+                self.address, DHCP_SERVER, answer.address, DHCP_CLIENT, answer.payload, flags=DONT_FRAGMENT
+            )
+            port.emit(header(answer.mac, self.mac, TYPE_IPV4) + packet)
+
+
+def _keys(mac: bytes, learned: Learned) -> tuple[str, ...]:
+    """By what the host's leases are known: what it told the DHCP server, and its card's address."""
+    own = mac_key(mac)
+    return (learned.key, own) if learned.key not in ("", own) else (own,)
+
+
+def _udp_payload(packet: bytes) -> bytes | None:
+    """What a UDP datagram carries; None if any of its lengths or its checksums is wrong."""
+    hlen = (packet[0] & 0x0F) * 4
+    total = int.from_bytes(packet[2:4], "big")
+    length = int.from_bytes(packet[hlen + 4 : hlen + 6], "big")
+    if hlen < 20 or total > len(packet) or total < hlen + 8 or not 8 <= length <= total - hlen:
+        return None
+    if sum16(packet[:hlen]):
+        return None
+    datagram = packet[hlen : hlen + length]
+    if datagram[6:8] != b"\0\0" and (sum16(packet[12:20]) + UDP + length + sum16(datagram)) % 0xFFFF:
+        return None
+    return datagram[8:]

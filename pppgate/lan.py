@@ -1,0 +1,115 @@
+"""The NAT behind the segment of the Ethernet guests: who may have which address, and where their packets go.
+
+In: neighbours that come and go on a segment.  Out: stations of the gateway, beside those of the PPP guests and under the
+same policy.  Here Ethernet meets the NAT: `ether` knows nothing of stations, and `nat` nothing of frames.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from ipcp.pool import Pool
+from nat.gateway import Gateway
+from nat.line import FLOW_LIMIT
+from nat.packet import dotted
+from nat.station import Station
+from pppgate.config import Config
+from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.dhcp import DhcpServer, Settings
+from pppgate.ether.frame import gateway_mac
+from pppgate.ether.leases import PoolLeases
+from pppgate.ether.segment import Segment
+from pppgate.flusher import Dirty
+from serialport.port import Watcher
+
+LEASE = 86400.0
+"""Seconds.  Nothing is gained by short leases: an address is the guest's as long as its MAC address is known."""
+
+
+class NatUplink:
+    """segment.Uplink for the NAT.  `expected`: the addresses to which forwards lead."""
+
+    def __init__(self, gateway: Gateway, pool: Pool, mtu: int, expected: Iterable[bytes]) -> None:
+        self.leases = PoolLeases(pool, self._in_use, LEASE)
+        self._gateway = gateway
+        self._mtu = mtu
+        self._expected = tuple(dict.fromkeys(expected))
+        self._here: dict[bytes, tuple[Station, tuple[str, ...]]] = {}
+        self._by_use: dict[bytes, str] = {}  # addresses that nobody leased, and the key under which they are kept
+
+    def owns(self, address: bytes) -> bool:
+        """The router's own addresses, and those of guests that are reached through it (proxy ARP, RFC 1027)."""
+        if self._gateway.is_own(address):
+            return True
+        line = None if address in self._here else self._gateway.line(address)
+        return line is not None and line.up
+
+    def admit(self, keys: tuple[str, ...], address: bytes, now: float) -> bool:
+        """A host with a fixed address has it by using it first; one that has several has the others by name."""
+        if self.leases.holder(address) is not None:
+            return self.holds(keys, address)
+        for key in (keys[-1], _another(keys, address)):
+            if self.leases.bind(key, address, now):
+                self._by_use[address] = key
+                return True
+        return False
+
+    def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
+        holder = self.leases.holder(address)
+        return holder is not None and (holder in keys or holder == _another(keys, address))
+
+    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
+        hides_queue = not neighbour.port.port.lossless
+        station = self._gateway.arrive(
+            neighbour.address, self._mtu, neighbour.kick, now, keys[-1], hides_queue=hides_queue
+        )
+        station.line.flow_limit = FLOW_LIMIT
+        neighbour.line = station.line
+        neighbour.receive = station.receive
+        self._here[neighbour.address] = station, keys
+
+    def leave(self, neighbour: Neighbour, now: float) -> None:
+        key = self._by_use.pop(neighbour.address, None)
+        if key is not None:
+            self.leases.release(key, neighbour.address, now)
+        here = self._here.pop(neighbour.address, None)
+        if here is not None:
+            self._gateway.leave(here[0], now)
+
+    def expected(self) -> Iterable[bytes]:
+        return self._expected
+
+    def _in_use(self, address: bytes, key: str) -> bool:
+        here = self._here.get(address)
+        return here is not None and key not in here[1]
+
+
+def _another(keys: tuple[str, ...], address: bytes) -> str:
+    """The key of an address that a host uses beside its first."""
+    return f"{keys[-1]} at {dotted(address)}"
+
+
+def build_segment(
+    config: Config,
+    gateway: Gateway,
+    pool: Pool,
+    watcher: Watcher,
+    dirty: Dirty,
+    say: Callable[[str], None],
+    count: Counter[str],
+) -> Segment:
+    """The segment of the Ethernet guests, with the network of `config` on it."""
+    address = config.gateway.packed
+    settings = Settings(
+        server=address,
+        prefix=config.net.prefixlen,
+        routers=(address,),
+        dns=(config.dns.packed,),
+        mtu=config.mtu,
+        lease=LEASE,
+        domain=config.domain,
+        search=config.search,
+    )
+    expected = [(forward.guest or config.guest).packed for forward in config.forward]
+    uplink = NatUplink(gateway, pool, config.mtu, expected)
+    dhcp = DhcpServer(uplink.leases, lambda: settings, count)
+    return Segment(gateway_mac(address), address, uplink, dhcp, watcher, dirty, say, count)
