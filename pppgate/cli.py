@@ -27,6 +27,15 @@ links, where guests dial in (several at once are served; without one, pty:)
   unix-listen:PATH  unix:PATH   the same with unix sockets
   stdio:                   standard input and output, for socat EXEC: or ssh
   rfc2217://HOST:PORT ...  any URL of pyserial
+Ethernet cards of guests, all on one segment, in the same network as the guests that dial in
+  ether:unix-listen:PATH   an emulator's card on each connection (QEMU -netdev stream)
+  ether:tcp-listen:[HOST:]PORT   the same over TCP
+  ether:dgram:LOCAL=REMOTE QEMU -netdev dgram, with two paths or two HOST:PORT
+  ether:bochs:PORT         Bochs: ne2k with ethmod=socket, ethdev=PORT
+  ether:vde:PATH           a VDE switch;   ether:fd:N   a socket that was handed over
+chips of our own, for QEMU 10.1 or later (-device vfio-user-pci)
+  uart:vfio-user:PATH[,model=16550A][,pace=none|line]           a serial port on a PCI card
+  ne2k:vfio-user:PATH[,mac=52:54:00:12:34:56][,memory=16k|32k]  an RTL8029, a NE2000 on a PCI card
 
 examples
   pppgate                                   make a pty and say what to paste into the emulator
@@ -39,9 +48,16 @@ examples
                                             Bochs:     com1: enabled=1, mode=socket-client, dev=127.0.0.1:4000
   pppgate tty:/dev/pts/5                    86Box:     the pseudo-terminal that its serial passthrough made
                                             QEMU:      the one that -chardev pty made
+  pppgate ether:unix-listen:/tmp/eth0       QEMU:      -netdev stream,id=net,addr.type=unix,addr.path=/tmp/eth0
+                                                       -device ne2k_pci,netdev=net
+  pppgate ether:bochs:40000                 Bochs:     ne2k: ioaddr=0x300, irq=9, mac=52:54:00:12:34:56,
+                                                       ethmod=socket, ethdev=40000
   pppgate serial:/dev/ttyUSB0@115200        a real machine on a null-modem cable
   pppgate --forward tcp:8080=80 pty:        http://127.0.0.1:8080/ is the guest's web server
   pppgate --host-loopback pty:              the guest reaches the host's own servers at 10.0.2.2
+
+  pppgate eoppp --ether LINK --ppp PORT     a guest with an Ethernet card behind any PPP server; see
+                                            pppgate eoppp --help
 
 in the guest
   pppd /dev/ttyS0 115200 noauth defaultroute usepeerdns
@@ -61,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pppgate",
-        usage="pppgate [serve] [LINK ...] [options]",
+        usage="pppgate [serve] [LINK ...] [options]\n       pppgate eoppp --ether LINK --ppp PORT [options]",
         description=_DESCRIPTION,
         epilog=_LINKS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -131,8 +147,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0, 2 for a mistake of the user, 128 + N after signal N."""
     from serialport.port import PortError
 
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        config = parse(sys.argv[1:] if argv is None else argv)
+        if words[:1] == ["eoppp"]:
+            from pppgate.eoppp_cli import main as eoppp
+
+            return eoppp(words[1:])
+        config = parse(words)
         from pppgate.wiring import run
 
         return run(config)

@@ -275,6 +275,15 @@ class Loop:
             raise failures[0]
         return self._status
 
+    def turn(self, seconds: float = 0.0) -> None:
+        """Deal with what is ready, and with what becomes so within `seconds`: for an owner that has a loop of its own
+        and calls this from it. Signals are left to the owner."""
+        if seconds > 0:
+            self.loop.call_later(seconds, self.loop.stop)
+        else:
+            self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
     def _on_signal(self, number: signal.Signals, on_signal: Callable[[], None]) -> None:
         self._signals += 1
         if self._signals == 1:

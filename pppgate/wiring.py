@@ -138,13 +138,8 @@ class Server:
             random=random.SystemRandom(),
             dirty=self._dirty,
         )
-        self.segment: "Segment | None" = None
-        if links.ether:
-            from pppgate.lan import build_segment
-
-            self.segment = build_segment(
-                config, self.gateway, pool, loop, self._dirty, say.event, self.gateway.context.count
-            )
+        self._config = config
+        self._segment: "Segment | None" = None
         loop.flush, loop.tick, loop.deadline = self._flush, self._tick, self._deadline
 
     # Links and guests
@@ -152,11 +147,11 @@ class Server:
     def start(self) -> None:
         for link in self.links.serial:
             self._prepare(link)
-            link.start(self.loop, partial(self._on_port, link))
+            link.start(self.loop, partial(self.serve, link.url))
             self._say_started(link)
         for cable in self.links.ether:
             self._prepare(cable)
-            cable.start(self.loop, partial(self._on_frame_port, cable))
+            cable.start(self.loop, self.serve_frames)
             self._say_started(cable)
 
     def _prepare(self, link: Link | EtherLink) -> None:
@@ -167,22 +162,22 @@ class Server:
         for line in start_lines(link):
             self.say.event(line)
 
-    def _on_port(self, link: Link, port: Port) -> None:
-        """A guest has come."""
+    def serve(self, url: str, port: Port) -> None:
+        """A guest has come on the line that is known as `url`."""
         if self._ending:
             port.close()
             return
         taken = {session.key for session in self.sessions}
         number = 0
-        while (key := f"{link.url}#{number}") in taken:
+        while (key := f"{url}#{number}") in taken:
             number += 1
         session = Session(self.shared, port, key, port.name, self._session_ended)
         self.sessions[session] = None
         session.start(self.loop.now())
 
-    def _on_frame_port(self, link: EtherLink, port: FramePort) -> None:
+    def serve_frames(self, port: FramePort) -> None:
         """A guest with an Ethernet card has come."""
-        if self._ending or self.segment is None:
+        if self._ending:
             port.close()
             return
         bridge_port = self.segment.attach(port, self.loop.now())
@@ -199,6 +194,18 @@ class Server:
         self.links.remove(link)
         if not self.links.all:
             self.loop.stop()
+
+    @property
+    def segment(self) -> "Segment":
+        """Where the guests with Ethernet cards are; made when the first of them comes."""
+        if self._segment is None:
+            from pppgate.lan import build_segment
+
+            count = self.gateway.context.count
+            self._segment = build_segment(
+                self._config, self.gateway, self.shared.pool, self.loop, self._dirty, self.say.event, count
+            )
+        return self._segment
 
     # Wake-ups
 
@@ -242,8 +249,8 @@ class Server:
         now = self.loop.now()
         for session in list(self.sessions):
             session.abandon(now)
-        if self.segment is not None:
-            self.segment.close(now)
+        if self._segment is not None:
+            self._segment.close(now)
         for link in self.links.all:
             link.stop()
         self.gateway.close(now)

@@ -157,6 +157,12 @@ def test_every_forward_survives_being_written_and_read(
         ({"forward": ["tcp:1=10.0.2.2:1"]}, "does not lead to a guest's address"),
         ({"forward": ["tcp:1=1", "tcp:127.0.0.1:1=2"]}, "uses a port that another one uses"),
         ({"pcap": ""}, "a text is needed"),
+        ({"domain": "two words"}, "domain: two words is not a domain name"),
+        ({"domain": "a" * 64}, "is not a domain name"),
+        ({"domain": "-a.org"}, "is not a domain name"),
+        ({"search": 5}, "write a list of domains"),
+        ({"search": ["a..b"]}, "search: a..b is not a domain name"),
+        ({"search": ["a" * 60 + f"{n}.example.org" for n in range(5)]}, "give fewer"),
         ({"frward": []}, "did you mean forward"),
         ({"xyzzy": 1}, "there are links, net,"),
     ],
@@ -203,6 +209,8 @@ def test_a_file_with_every_setting(tmp_path: Path) -> None:
         host-loopback = true
         internet_only = true
         auth = "{secrets}"
+        domain = "example.org."
+        search = ["example.org", "lab.example.org"]
         mru = 296
         mtu = 576
         echo-interval = 5.5
@@ -219,6 +227,7 @@ def test_a_file_with_every_setting(tmp_path: Path) -> None:
     assert config.links == ("pty:/tmp/com1", "tcp-listen:4000")
     assert (config.gateway, config.echo_interval) == (IPv4Address("192.168.16.1"), 5.5)
     assert config.host_loopback and config.internet_only
+    assert (config.domain, config.search) == ("example.org", ("example.org", "lab.example.org"))
     assert [str(forward) for forward in config.forward] == [
         "tcp:127.0.0.1:8080=80",
         "udp:[::1]:69=192.168.16.9:69",

@@ -140,6 +140,10 @@ class Pppgate(Gateway):
         else:
             link = f"pty:{self.tty}"
             there = self.tty
+        return self.serve([link], there)
+
+    def serve(self, links: list[str], there: str) -> Gateway:
+        """Start it with these links; it is ready when the path `there` exists."""
         path = [str(ROOT)]
         if not self.fast:
             (self.work / "sitecustomize.py").write_text(WITHOUT_FAST)
@@ -147,7 +151,7 @@ class Pppgate(Gateway):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         self.started = time.monotonic()
         with (self.work / "log").open("wb") as log:
-            words = [python(), "-m", "pppgate", link, "--host-loopback"]
+            words = [python(), "-m", "pppgate", *links, "--host-loopback"]
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                                             start_new_session=True)
         while not os.path.lexists(there):
@@ -155,6 +159,12 @@ class Pppgate(Gateway):
                 raise RuntimeError("pppgate did not start: " + (self.work / "log").read_text())
             time.sleep(0.002)
         return self
+
+
+class Libslirp(Gateway):
+    """What QEMU has built in (-netdev user): there is nothing to start."""
+
+    name = "libslirp"
 
 
 class PlainPppgate(Pppgate):

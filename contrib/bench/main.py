@@ -1,7 +1,10 @@
-"""pppgate and the classic slirp on the same work, alternating, in one go: a table of medians and ratios.
+"""pppgate and others on the same work, alternating, in one go: tables of medians and ratios.
+
+On serial lines the other is the classic slirp, on Ethernet cards QEMU's own libslirp; our chips in an emulator have
+no other to be compared with.
 
 In:  options; Debian's slirp, iperf3, iputils-ping and a C compiler (and for the last rows user-mode-linux, ppp,
-     qemu-system-x86). Out: progress on standard error, the table in Markdown on standard output.
+     qemu-system-x86). Out: progress on standard error, the tables in Markdown on standard output.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import on_ether
 import on_pty
 import with_pppd
-from gateways import Gateway, PlainPppgate, Pppgate, Slirp
+from gateways import Gateway, Libslirp, PlainPppgate, Pppgate, Slirp
 
 Measure = Callable[[type[Gateway], float], dict[str, float]]
 Table = dict[str, dict[str, list[float]]]
@@ -35,6 +39,8 @@ class Work:
     quick_seconds: float
     rounds: int = 3
     needs: tuple[str, ...] = ()
+    reference: type[Gateway] | None = Slirp
+    """Whom ours is compared with."""
 
 
 WORK = (
@@ -47,6 +53,8 @@ WORK = (
     Work("uml", with_pppd.uml, 5, 2, 3, ("linux.uml", "pppd", "iperf3")),
     Work("qemu", with_pppd.qemu, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
     Work("qemu-socket", with_pppd.qemu_socket, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
+    Work("ne2k", on_ether.ne2k, 6, 3, 5, ("qemu-system-x86_64", "busybox", "iperf3"), Libslirp),
+    Work("devices", on_ether.devices, 15, 6, 3, ("busybox", "iperf3", "pppd"), None),
 )
 
 
@@ -79,12 +87,12 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
-def markdown(table: Table, kinds: list[type[Gateway]]) -> str:
-    """Medians, and each of ours as a multiple of slirp's."""
-    reference = Slirp.name if Slirp in kinds else None
+def markdown(table: Table, kinds: list[type[Gateway]], compared: type[Gateway] | None) -> str:
+    """Medians, and each of ours as a multiple of the reference's."""
+    reference = compared.name if compared in kinds and compared is not None else None
     ours = [kind.name for kind in kinds if kind.name != reference]
     names = ([reference] if reference else []) + ours
-    head = ["work", *names, *(f"{name} : slirp" for name in ours if reference)]
+    head = ["work", *names, *(f"{name} : {reference}" for name in ours if reference)]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for row, figures in table.items():
         medians = {name: statistics.median(figures[name]) if name in figures else None for name in names}
@@ -109,8 +117,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen(options: argparse.Namespace) -> list[type[Gateway]]:
-    kinds: list[type[Gateway]] = [] if options.no_slirp else [Slirp]
+def chosen(options: argparse.Namespace, reference: type[Gateway] | None) -> list[type[Gateway]]:
+    kinds: list[type[Gateway]] = [] if options.no_slirp or reference is None else [reference]
     if not options.slirp_only:
         kinds += [Pppgate, PlainPppgate] if options.both else [PlainPppgate if options.no_fast else Pppgate]
     if Slirp in kinds and shutil.which("slirp-fullbolt") is None:
@@ -122,8 +130,7 @@ def chosen(options: argparse.Namespace) -> list[type[Gateway]]:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    kinds = chosen(options)
-    table: Table = {}
+    tables: dict[type[Gateway] | None, Table] = {}
     begun = time.monotonic()
     try:
         for work in WORK:
@@ -132,12 +139,14 @@ def main(argv: list[str] | None = None) -> int:
             if missing := [program for program in work.needs if shutil.which(program) is None]:
                 say(f"{work.name}: skipped, {', '.join(missing)} missing")
                 continue
-            table.update(measure(work, kinds, options.quick, options.rounds))
+            kinds = chosen(options, work.reference)
+            tables.setdefault(work.reference, {}).update(measure(work, kinds, options.quick, options.rounds))
     except KeyboardInterrupt:
         say("interrupted; so far:")
-    print(markdown(table, kinds))
+    for reference, table in tables.items():
+        print(markdown(table, chosen(options, reference), reference), end="\n\n")
     with open("/proc/cpuinfo") as info:
         model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "")
-    print(f"\n{datetime.date.today()}, {os.cpu_count()} x {model}, Linux {os.uname().release}, "
+    print(f"{datetime.date.today()}, {os.cpu_count()} x {model}, Linux {os.uname().release}, "
           f"{time.monotonic() - begun:.0f} s in all")
     return 0

@@ -4,8 +4,8 @@ In: the wishes of a DHCP server (dhcp.Leases), under keys.  Out: addresses of an
 theirs from too, so that nobody shares.  It knows neither messages nor cards.
 
 A client that comes back after its lease has run out, or after it gave it back, gets the same address while nobody else
-needed it: the pool remembers.  An address that a host is heard to use is not taken from it when its time is up: BOOTP
-clients never renew, and some guests stand still for days.
+needed it: the pool remembers.  An address that its own host is heard to use is not taken from it when its time is up:
+BOOTP clients never renew, and some guests stand still for days.
 """
 
 import math
@@ -29,7 +29,8 @@ ASIDE_MOST: Final = 64
 
 
 class PoolLeases:
-    """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)
+    """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)  A host
+    is known by the key of its last Answer and by that of its card.
     `lease`: seconds, as the clients are told; math.inf for ever."""
 
     def __init__(self, pool: Pool, in_use: Callable[[bytes, str], bool], lease: float = DAY) -> None:
@@ -98,7 +99,7 @@ class PoolLeases:
                 del table[key]
                 if self._pool.holder(address) != key:
                     continue
-                if self._in_use(address, ""):
+                if self._in_use(address, "") and not self._in_use(address, key):
                     table[key] = (address, now + again)
                 else:
                     self._pool.release(key)
