@@ -33,7 +33,7 @@ INTERFACES_MOST = 4096
 # Section 4.1, Section Header Block: magic, version 1.0, length of the section unknown.
 _SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
 _INTERFACE = struct.Struct("=IIHHI")  # section 4.2: type, length, link type, reserved, snap length
-_PACKET = struct.Struct("=IIIIIII")  # section 4.3: type, length, interface, time (high, low), octets kept, octets there were
+_PACKET = struct.Struct("=IIIIIII")  # section 4.3: type, length, interface, time in two parts, octets kept, had
 _IF_NAME, _EPB_FLAGS = 2, 2
 _INBOUND, _OUTBOUND = 1, 2  # section 4.3.1, epb_flags
 

@@ -1,7 +1,7 @@
 """The network inside an emulator's own process: chips to be driven by calls, and PPP, Ethernet and NAT behind them.
 
-In: register accesses from the emulator's I/O handlers, and a call of `poll` now and then.  Out: interrupts, by a callable
-that takes the level of the line.  Everything runs in the thread that calls; nothing here starts another.
+In: register accesses from the emulator's I/O handlers, and a call of `poll` now and then.  Out: interrupts, by a
+callable that takes the level of the line.  Everything runs in the thread that calls; nothing here starts another.
 
     with Embedded(host_loopback=True) as network:
         com1 = network.uart(lambda level: pic.set_irq(4, level))
@@ -14,7 +14,7 @@ The keywords are the settings of the command (pppgate.config.Config): net, forwa
 the guest raises DTR or sends, as on a cable; what the emulator's machine resets, it resets with the chip's `reset`.
 """
 
-import os
+import io
 from collections.abc import Callable
 from typing import Any, Self, TextIO
 
@@ -29,16 +29,20 @@ from serialport.port import Port
 from serialport.uart_port import SerialChip
 
 
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 class Embedded:
     """Raises ConfigError for a setting that is not understood.  Several chips share one network."""
 
-    def __init__(self, *, log: TextIO | None = None, **settings: Any) -> None:
+    def __init__(self, *, log: TextIO | io.TextIOBase | None = None, **settings: Any) -> None:
         """`log`: where the lines go that the command prints; None for nowhere."""
         config = build(settings)
-        self._nowhere = open(os.devnull, "w") if log is None else None
         self._loop = Loop()
         try:
-            self._server = Server(config, Links(), self._loop, Say(config.log_level, log or self._nowhere))
+            self._server = Server(config, Links(), self._loop, Say(config.log_level, log or _Nowhere()))
         except Exception:
             self._loop.close()
             raise
@@ -94,8 +98,6 @@ class Embedded:
             card.unplug()
         self._server.close()
         self._loop.close()
-        if self._nowhere is not None:
-            self._nowhere.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """The NAT behind the segment of the Ethernet guests: who may have which address, and where their packets go.
 
-In: neighbours that come and go on a segment.  Out: stations of the gateway, beside those of the PPP guests and under the
-same policy.  Here Ethernet meets the NAT: `ether` knows nothing of stations, and `nat` nothing of frames.
+In: neighbours that come and go on a segment.  Out: stations of the gateway, beside those of the PPP guests and under
+the same policy.  Here Ethernet meets the NAT: `ether` knows nothing of stations, and `nat` nothing of frames.
 """
 
 from collections import Counter

@@ -1,9 +1,12 @@
-"""open_any: from what the user writes to a link, of octets or of frames.  Each kind is imported when it is asked for."""
+"""open_links: from what the user writes to links, of octets or of frames.  Each kind is imported when asked for."""
 
 from dataclasses import dataclass, field
 
 from pppgate.ether.port import EtherLink
 from serialport.port import Link
+
+SCHEMES = ("ether", "uart", "ne2k")
+"""Beside those of serialport.url."""
 
 
 @dataclass(slots=True)
@@ -47,5 +50,5 @@ def open_links(urls: tuple[str, ...]) -> Links:
         else:
             from serialport.url import open_link
 
-            links.serial.append(open_link(url))
+            links.serial.append(open_link(url, SCHEMES))
     return links

@@ -6,6 +6,7 @@ Ctrl-S, a pager) holds nobody up: lines are left out until it reads again, and t
 What the parts log through `logging` comes out the same way.
 """
 
+import io
 import logging
 import os
 import select
@@ -19,7 +20,7 @@ LEVELS = {"error": 40, "warning": 30, "info": 20, "debug": 10}
 
 
 class Say:
-    def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
+    def __init__(self, level: str = "info", stream: TextIO | io.TextIOBase | None = None) -> None:
         self._least = LEVELS[level]
         self._stream = sys.stdout if stream is None else stream
         self.gone = False
@@ -84,7 +85,7 @@ def _printable(sentence: str) -> str:
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in sentence)
 
 
-def _readiness(stream: TextIO) -> Callable[[], bool]:
+def _readiness(stream: TextIO | io.TextIOBase) -> Callable[[], bool]:
     """Tells whether a line can be written without waiting; a stream that is no file of the system's never waits."""
     try:
         number = stream.fileno()
@@ -95,7 +96,7 @@ def _readiness(stream: TextIO) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-def _silence(stream: TextIO) -> None:
+def _silence(stream: TextIO | io.TextIOBase) -> None:
     try:
         number = stream.fileno()
         nothing = os.open(os.devnull, os.O_WRONLY)

@@ -139,7 +139,7 @@ class Server:
             dirty=self._dirty,
         )
         self._config = config
-        self._segment: "Segment | None" = None
+        self._segment: Segment | None = None
         loop.flush, loop.tick, loop.deadline = self._flush, self._tick, self._deadline
 
     # Links and guests

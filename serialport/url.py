@@ -6,15 +6,16 @@ SCHEMES = ("pty", "tty", "serial", "tcp", "tcp-listen", "unix", "unix-listen", "
 _PYSERIAL = ("rfc2217", "socket", "loop", "spy", "hwgrep", "alt", "cp2110")
 
 
-def open_link(url: str) -> Link:
-    """The link that `url` names, not started yet. Raises PortError for one that is not understood.
+def open_link(url: str, others: tuple[str, ...] = ()) -> Link:
+    """The link that `url` names, not started yet. Raises PortError for one that is not understood, in a sentence that
+    names the schemes of the caller's own, `others`, too.
 
     pty:[SYMLINK] tty:PATH serial:PATH[@BAUD] tcp:HOST:PORT tcp-listen:[HOST:]PORT unix:PATH
     unix-listen:PATH stdio: or a URL of pyserial. A bare path is taken for tty:PATH.
     """
     scheme, colon, rest = url.partition(":")
     if not colon:
-        return _bare(url)
+        return _bare(url, others)
     if rest.startswith("//") and scheme in _PYSERIAL:
         from serialport.pyserial_port import PyserialLink
 
@@ -42,7 +43,7 @@ def open_link(url: str) -> Link:
             from serialport.stdio import StdioLink
 
             return StdioLink(url)
-    return _bare(url)
+    return _bare(url, others)
 
 
 def _serial(url: str, rest: str) -> Link:
@@ -64,14 +65,14 @@ def _serial(url: str, rest: str) -> Link:
     return PyserialLink(url, path, int(speed))
 
 
-def _bare(url: str) -> Link:
+def _bare(url: str, others: tuple[str, ...]) -> Link:
     if url.startswith("/dev/"):
         from serialport.tty import TtyLink
 
         return TtyLink(url, url)
     if url.startswith(("/", "./", "../", "~")):
         raise PortError(f"{url} alone is not a link: write pty:{url} to make it, or tty:{url} if it is there already.")
-    known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+    known = ", ".join(f"{scheme}:" for scheme in SCHEMES + others)
     raise PortError(
         f"{url!r} is not a link: one begins with {known} or is a pyserial URL (rfc2217://...)."
     )

@@ -1,4 +1,4 @@
-"""The network in an emulator's own process: our own PPP and TCP clients drive the chips by register, and no thread runs."""
+"""The network in an emulator's own process: our own PPP client and a driver's sequences work the chips by register."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def test_closing_gives_every_descriptor_back() -> None:
 def send_frame(card: object, frame: bytes) -> None:
     """As a driver does: remote DMA into page 0x40, then transmit."""
     write = card.write  # type: ignore[attr-defined]
-    for offset, value in ((0, 0x21), (14, 0x49), (12, 0x14), (13, 0), (1, 0x46), (2, 0x80), (3, 0x46), (7, 0xFF), (15, 0x3F)):
+    begin = ((0, 0x21), (14, 0x49), (12, 0x14), (13, 0), (1, 0x46), (2, 0x80), (3, 0x46), (7, 0xFF), (15, 0x3F))
+    for offset, value in begin:
         write(offset, value, 1)
     write(0, 0x61, 1)
     for at, octet in enumerate(bytes.fromhex("525400123456")):

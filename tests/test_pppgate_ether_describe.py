@@ -44,7 +44,8 @@ def test_words(frame: bytes, words: str, control: bool) -> None:
     assert is_control(frame) is control
 
 
-@given(st.one_of(st.binary(max_size=80), st.builds(lambda rest: header(BROADCAST, A, IPV4) + rest, st.binary(max_size=400)),
+@given(st.one_of(st.binary(max_size=80),
+                 st.builds(lambda rest: header(BROADCAST, A, IPV4) + rest, st.binary(max_size=400)),
                  st.integers(14, 290).map(lambda size: dhcp(b"\x35\x01\x01\x32\xff")[:size])))
 def test_anything_has_words(frame: bytes) -> None:
     assert describe(frame)

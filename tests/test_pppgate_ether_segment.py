@@ -182,8 +182,8 @@ class World:
         return frames
 
 
-def ip_frame(source_mac: bytes, source: bytes, destination: bytes, to: bytes = ROUTER, payload: bytes = b"hello") -> bytes:
-    return header(to, source_mac, IPV4) + build_udp(source, 1000, destination, 2000, payload)
+def ip_frame(source_mac: bytes, source: bytes, destination: bytes, to: bytes = ROUTER) -> bytes:
+    return header(to, source_mac, IPV4) + build_udp(source, 1000, destination, 2000, b"hello")
 
 
 def arp_frame(packet: arp.Arp, to: bytes = BROADCAST, source_mac: bytes | None = None) -> bytes:
@@ -324,7 +324,7 @@ class TestRouting:
             world.say(0, ip_frame(mac(1), source, OUTSIDE))
         assert world.count["ip.bad_source"] == 4 and not world.uplink.here and not world.uplink.received
 
-    def test_another_guests_source_address_is_dropped_from_another_port_and_from_another_mac(self, world: World) -> None:
+    def test_another_guests_source_is_dropped_from_another_port_and_another_mac(self, world: World) -> None:
         world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))
         world.say(1, ip_frame(mac(2), ip(15), OUTSIDE), ip_frame(mac(1), ip(15), OUTSIDE))
         world.say(0, ip_frame(mac(3), ip(15), OUTSIDE))

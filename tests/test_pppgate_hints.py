@@ -9,6 +9,7 @@ from fake_watcher import EpollWatcher
 from test_serialport_sockets import Owner
 
 from pppgate.hints import hints, start_lines
+from pppgate.links import open_links
 from serialport.port import LinkBase
 from serialport.url import open_link
 
@@ -79,6 +80,43 @@ def test_each_kind_of_link(url: str, expected: list[str]) -> None:
         assert line in text
 
 
+NE2K = "-device ne2k_pci,netdev=net"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "ether:unix-listen:/tmp/a,b",
+            f"QEMU      -netdev stream,id=net,addr.type=unix,addr.path=/tmp/a,,b {NE2K}",
+        ),
+        (
+            "ether:tcp-listen:0.0.0.0:4000",
+            f"QEMU      -netdev stream,id=net,addr.type=inet,addr.host=127.0.0.1,addr.port=4000 {NE2K}",
+        ),
+        (
+            "ether:dgram:/tmp/ours=/tmp/theirs",
+            "QEMU      -netdev dgram,id=net,local.type=unix,local.path=/tmp/theirs,"
+            f"remote.type=unix,remote.path=/tmp/ours {NE2K}",
+        ),
+        (
+            "ether:dgram:127.0.0.1:4000=127.0.0.1:4001",
+            "QEMU      -netdev dgram,id=net,local.type=inet,local.host=127.0.0.1,local.port=4001,"
+            f"remote.type=inet,remote.host=127.0.0.1,remote.port=4000 {NE2K}",
+        ),
+        ("ether:bochs:4000", "Bochs     ne2k: ioaddr=0x300, irq=9, mac=52:54:00:12:34:56, ethmod=socket, ethdev=4000"),
+        (
+            "ne2k:vfio-user:/tmp/n",
+            """-device '{"driver": "vfio-user-pci", "socket": {"type": "unix", "path": "/tmp/n"}}'""",
+        ),
+        ("uart:vfio-user:/tmp/u", "memory-backend-memfd"),
+    ],
+)
+def test_each_kind_of_card(url: str, expected: str) -> None:
+    links = open_links((url,))
+    assert expected in "\n".join(hints(links.all[0]))
+
+
 def test_the_start_lines_begin_with_what_the_link_is() -> None:
     lines = start_lines(open_link("tcp-listen:4000"))
     assert lines[0] == "Waiting for guests on TCP port 127.0.0.1:4000, a guest for each connection."
@@ -106,6 +144,31 @@ def test_qemu_takes_the_line_for_a_unix_socket(tmp_path: Path) -> None:
                 assert qemu.stderr is not None
                 errors = qemu.stderr.read()
     assert b"rror" not in errors
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64")
+@pytest.mark.parametrize(
+    "url", ["ether:unix-listen:{0}/a,b", "ether:dgram:{0}/a={0}/b", "ether:dgram:127.0.0.1:40777=127.0.0.1:40778"]
+)
+def test_qemu_takes_the_line_for_a_card(tmp_path: Path, url: str) -> None:
+    """It says so if it does not understand a word; a guest that is never started sends nothing."""
+    url = url.format(tmp_path)
+    watcher = EpollWatcher()
+    link = open_links((url,)).ether[0]
+    ports: list[object] = []
+    link.start(watcher, ports.append)
+    line = hints(link)[0].removeprefix("QEMU").split()
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-display", "none", "-nodefaults", "-S", *line]
+    with subprocess.Popen([*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as qemu:
+        try:
+            watcher.run_until(lambda: bool(ports), 20)
+            said, errors = qemu.communicate("info network\nquit\n", timeout=20)
+        finally:
+            qemu.kill()
+    link.stop()
+    watcher.close()
+    assert "error" not in errors.lower() and "ne2k_pci" in said, errors
 
 
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64")

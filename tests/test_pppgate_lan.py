@@ -104,7 +104,8 @@ def packed(text: str) -> bytes:
 
 
 def ping(source_mac: bytes, source: str, to_mac: bytes, destination: str) -> bytes:
-    return header(to_mac, source_mac, IPV4) + build_icmp(packed(source), packed(destination), 8, 0, b"\0\1\0\1", b"x" * 56)
+    echo = build_icmp(packed(source), packed(destination), 8, 0, b"\0\1\0\1", b"x" * 56)
+    return header(to_mac, source_mac, IPV4) + echo
 
 
 @pytest.mark.parametrize(("net", "first"), [("10.0.2.0/24", "10.0.2.15"), ("192.168.16.0/24", "192.168.16.15")])

@@ -62,7 +62,8 @@ class Neighbour:
 
 
 class BridgePort:
-    """`receive` is the segment's, or what a capture puts before it; `hung_up` is called once, when the port has ended."""
+    """`receive` and `send` are the segment's and the port's, or what a capture puts before them; `hung_up` is called
+    once, when the port has ended."""
 
     def __init__(
         self,

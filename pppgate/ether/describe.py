@@ -9,7 +9,8 @@ from nat.packet import UDP, dotted
 from pppgate.ether import arp, frame
 from pppgate.ether.port import HEADER
 
-_DHCP_TYPES: Final = ("?", "Discover", "Offer", "Request", "Decline", "Ack", "Nak", "Release", "Inform")  # RFC 2132, 9.6
+# RFC 2132 section 9.6
+_DHCP_TYPES: Final = ("?", "Discover", "Offer", "Request", "Decline", "Ack", "Nak", "Release", "Inform")
 _TYPES: Final = {0x86DD: "IPv6", 0x8137: "IPX", 0x8100: "VLAN", 0x88A8: "VLAN", 0x88CC: "LLDP"}
 _MAGIC: Final = b"\x63\x82\x53\x63"
 _DHCP_PORTS: Final = (67, 68)

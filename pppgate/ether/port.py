@@ -33,8 +33,8 @@ class FramePort(Protocol):
     """What was dropped, by name."""
 
     def receive(self) -> list[bytes]:
-        """The frames that are there now, up to about 64 KB of them; [] when there are none.  Raises HangUp after the last
-        frame of a guest that left."""
+        """The frames that are there now, up to about 64 KB of them; [] when there are none.  Raises HangUp after the
+        last frame of a guest that left."""
 
     def send(self, frames: list[bytes]) -> int:
         """How many of the frames were taken, from the front; less than all when it would block.  Never raises: what is

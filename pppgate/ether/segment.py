@@ -1,8 +1,8 @@
 """The segment that Ethernet guests share: a switch between their cables, and on it the router's own stack.
 
-In: frames from bridge ports.  Out: IPv4 packets of each neighbour to the uplink, frames to bridge ports, a sentence when
-a neighbour comes.  It answers ARP for what the uplink owns, hands DHCP to the server, switches between the ports what
-is for another guest, and believes nobody who speaks for somebody else:
+In: frames from bridge ports.  Out: IPv4 packets of each neighbour to the uplink, frames to bridge ports, a sentence
+when a neighbour comes.  It answers ARP for what the uplink owns, hands DHCP to the server, switches between the ports
+what is for another guest, and believes nobody who speaks for somebody else:
 
 - a MAC address belongs to the port where it was heard first, until that port ends or it was silent for MAC_AGE;
 - an IPv4 address belongs to the MAC address that leased it, or that used it first (a guest with a fixed address).
