@@ -36,7 +36,7 @@ def hints(link: Link | EtherLink) -> list[str]:
             lines = [
                 (
                     "pppd",
-                    f"on the other end of the cable: pppd ttyS0 {_speed(link)} crtscts local noauth defaultroute",
+                    f"on the other end of the cable: pppd ttyS0 {_speed(link.url)} crtscts local noauth defaultroute",
                 )
             ]
         case "ether:unix-listen":
@@ -128,6 +128,6 @@ def _split(path: str) -> tuple[str, str]:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
-def _speed(link: Link) -> str:
-    _, at, speed = link.url.rpartition("@")
+def _speed(url: str) -> str:
+    _, at, speed = url.rpartition("@")
     return speed if at and speed.isdigit() else "115200"
