@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
 
+PAST_MOST = 1024
+"""Keys whose last address is remembered; in a large network guests that keep changing theirs would fill the memory."""
+
+
 class Pool:
     """`taken`: addresses that are nobody's to have (the gateway, the name server)."""
 
@@ -46,6 +50,8 @@ class Pool:
             del self._holder[address]
             self._past.pop(key, None)
             self._past[key] = address
+            if len(self._past) > PAST_MOST:
+                del self._past[next(iter(self._past))]
 
     def holder(self, address: bytes) -> str | None:
         return self._holder.get(address)

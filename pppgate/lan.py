@@ -6,13 +6,14 @@ the same policy.  Here Ethernet meets the NAT: `ether` knows nothing of stations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ipcp.pool import Pool
 from nat.gateway import Gateway
 from nat.line import FLOW_LIMIT
 from nat.packet import dotted
 from nat.station import Station
-from pppgate.config import Config
+from pppgate.config import Config, ConfigError
 from pppgate.ether.bridge_port import Neighbour
 from pppgate.ether.dhcp import DhcpServer, Settings
 from pppgate.ether.frame import gateway_mac
@@ -79,7 +80,7 @@ class NatUplink:
 
     def _in_use(self, address: bytes, key: str) -> bool:
         here = self._here.get(address)
-        return here is not None and key not in here[1]
+        return here is not None and key not in here[1] and key != _another(here[1], address)
 
 
 def _another(keys: tuple[str, ...], address: bytes) -> str:
@@ -87,7 +88,14 @@ def _another(keys: tuple[str, ...], address: bytes) -> str:
     return f"{keys[-1]} at {dotted(address)}"
 
 
-def build_segment(
+@dataclass(frozen=True, slots=True)
+class Lan:
+    segment: Segment
+    leases: PoolLeases
+    """Wants its `tick(now)` at `deadline`: guests on serial lines get what runs out."""
+
+
+def build_lan(
     config: Config,
     gateway: Gateway,
     pool: Pool,
@@ -95,20 +103,24 @@ def build_segment(
     dirty: Dirty,
     say: Callable[[str], None],
     count: Counter[str],
-) -> Segment:
+) -> Lan:
     """The segment of the Ethernet guests, with the network of `config` on it."""
     address = config.gateway.packed
-    settings = Settings(
-        server=address,
-        prefix=config.net.prefixlen,
-        routers=(address,),
-        dns=(config.dns.packed,),
-        mtu=config.mtu,
-        lease=LEASE,
-        domain=config.domain,
-        search=config.search,
-    )
+    try:
+        settings = Settings(
+            server=address,
+            prefix=config.net.prefixlen,
+            routers=(address,),
+            dns=(config.dns.packed,),
+            mtu=config.mtu,
+            lease=LEASE,
+            domain=config.domain,
+            search=config.search,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     expected = [(forward.guest or config.guest).packed for forward in config.forward]
     uplink = NatUplink(gateway, pool, config.mtu, expected)
     dhcp = DhcpServer(uplink.leases, lambda: settings, count)
-    return Segment(gateway_mac(address), address, uplink, dhcp, watcher, dirty, say, count)
+    segment = Segment(gateway_mac(address), address, uplink, dhcp, watcher, dirty, say, count)
+    return Lan(segment, uplink.leases)

@@ -38,7 +38,7 @@ from pppgate.trace import Trace
 from serialport.port import Link, Port
 
 if TYPE_CHECKING:
-    from pppgate.ether.segment import Segment
+    from pppgate.lan import Lan
 
 PATIENCE = 0.8  # seconds that links get to say goodbye
 DESCRIPTORS = 1 << 16  # wanted, as far as the host allows
@@ -139,7 +139,9 @@ class Server:
             dirty=self._dirty,
         )
         self._config = config
-        self._segment: Segment | None = None
+        self._lan: Lan | None = None
+        if links.ether:
+            _ = self.lan  # what is wrong with its settings is said now
         loop.flush, loop.tick, loop.deadline = self._flush, self._tick, self._deadline
 
     # Links and guests
@@ -180,7 +182,7 @@ class Server:
         if self._ending:
             port.close()
             return
-        bridge_port = self.segment.attach(port, self.loop.now())
+        bridge_port = self.lan.segment.attach(port, self.loop.now())
         for tap in self.shared.taps:
             tap.attach_ether(bridge_port, port.name, self.loop.now)
         bridge_port.start()
@@ -196,16 +198,16 @@ class Server:
             self.loop.stop()
 
     @property
-    def segment(self) -> "Segment":
-        """Where the guests with Ethernet cards are; made when the first of them comes."""
-        if self._segment is None:
-            from pppgate.lan import build_segment
+    def lan(self) -> "Lan":
+        """Where the guests with Ethernet cards are; made when it is first needed."""
+        if self._lan is None:
+            from pppgate.lan import build_lan
 
             count = self.gateway.context.count
-            self._segment = build_segment(
+            self._lan = build_lan(
                 self._config, self.gateway, self.shared.pool, self.loop, self._dirty, self.say.event, count
             )
-        return self._segment
+        return self._lan
 
     # Wake-ups
 
@@ -220,12 +222,16 @@ class Server:
 
     def _deadline(self) -> float:
         nearest = self.gateway.context.deadlines.next()
-        return nearest if self.capture is None else min(nearest, self.capture.deadline)
+        if self.capture is not None:
+            nearest = min(nearest, self.capture.deadline)
+        return nearest if self._lan is None else min(nearest, self._lan.leases.deadline)
 
     def _tick(self, now: float) -> None:
         self.gateway.context.deadlines.expire(now)
         if self.capture is not None:
             self.capture.tick(now)
+        if self._lan is not None:
+            self._lan.leases.tick(now)
 
     # The end
 
@@ -249,8 +255,8 @@ class Server:
         now = self.loop.now()
         for session in list(self.sessions):
             session.abandon(now)
-        if self._segment is not None:
-            self._segment.close(now)
+        if self._lan is not None:
+            self._lan.segment.close(now)
         for link in self.links.all:
             link.stop()
         self.gateway.close(now)

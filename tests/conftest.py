@@ -1,9 +1,16 @@
-"""With PPPGATE_NO_SKIP=1 every skip is a failure: for machines on which nothing may be missing, such as .ci/run's."""
+"""With PPPGATE_NO_SKIP=1 every skip is a failure: for machines on which nothing may be missing, such as .ci/run's.
+
+Hypothesis gives each example the time that it takes: a busy machine is no error.
+"""
 
 import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 NO_SKIP = os.environ.get("PPPGATE_NO_SKIP", "") not in ("", "0")
 

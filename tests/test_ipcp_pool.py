@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipcp.pool import Pool
+from ipcp.pool import PAST_MOST, Pool
 
 NET = IPv4Network("10.0.2.0/24")
 
@@ -89,3 +89,13 @@ def test_nobody_shares_and_nothing_reserved_is_lent(actions):
         assert IPv4Address(address) in net and address not in (ip(0), ip(2), ip(7))
         assert len(set(held.values())) == len(held)
         assert p.holder(address) == key
+
+
+def test_what_is_remembered_of_the_past_is_bounded() -> None:
+    pool = Pool(IPv4Network("10.0.0.0/8"), (), IPv4Address("10.0.0.15").packed)
+    first = pool.lease("0")
+    for number in range(PAST_MOST + 10):
+        pool.lease(str(number))
+        pool.release(str(number))
+    assert len(pool._past) == PAST_MOST
+    assert pool.lease("again", first) == first

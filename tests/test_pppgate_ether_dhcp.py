@@ -309,6 +309,17 @@ def test_a_copied_machine_does_not_take_the_address_of_the_one_it_was_copied_fro
     assert bench.ask(REQUEST, duid, mac=OTHER_MAC, ciaddr=second, now=LEASE * 2.8).kind == ACK
 
 
+def test_giving_one_of_two_addresses_back_keeps_the_other() -> None:
+    bench = Bench()
+    duid = [(61, bytes.fromhex("ff00000001000100011234"))]
+    kept = bench.lease(MAC, duid)
+    booted = bench.ask(None).address
+    assert booted != kept
+    bench.give(message(RELEASE, duid, ciaddr=booted))
+    assert bench.pool.holder(booted) is None
+    assert bench.ask(DISCOVER, duid, mac=OTHER_MAC).address != kept
+
+
 def test_what_boots_a_machine_and_what_runs_on_it_share_the_address() -> None:
     bench = Bench()
     address = bench.ask(None, mac=MAC).address
@@ -471,7 +482,8 @@ def test_overload_is_read_once() -> None:
 
 @pytest.mark.parametrize(("size", "most"), [(None, 548), (0, 548), (300, 548), (576, 548), (1000, 972), (65535, 1472)])
 def test_a_reply_is_no_longer_than_its_reader_takes(size: int | None, most: int) -> None:
-    settings = replace(USUAL, dns=tuple(ip(10 + n) for n in range(60)), domain="d" * 60 + ".example", search=("s.example",))
+    many = tuple(ip(10 + number) for number in range(60))
+    settings = replace(USUAL, dns=many, domain="d" * 60 + ".example", search=("s.example",))
     options = [] if size is None else [(57, size.to_bytes(2, "big"))]
     reply = Bench(settings).ask(DISCOVER, options)
     assert 300 <= len(reply.answer.payload) <= most

@@ -35,8 +35,8 @@ def test_a_claim_ends_and_a_lease_goes_on() -> None:
     clients.key(MAC, ID, 0.0)
     assert clients.key(OTHER, ID, CLAIM + 1) == f"ether {ID.hex()}"
     clients.bound(OTHER, ID, 5000.0)
-    assert clients.key(MAC, ID, 4999.0) == mac_key(MAC)
-    assert clients.key(MAC, ID, 5001.0) == f"ether {ID.hex()}"
+    assert clients.key(MAC, ID, 4999.0 + CLAIM) == mac_key(MAC)
+    assert clients.key(MAC, ID, 5001.0 + CLAIM) == f"ether {ID.hex()}"
 
 
 def test_given_back_it_may_come_from_another_card() -> None:

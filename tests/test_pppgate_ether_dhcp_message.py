@@ -142,7 +142,9 @@ def test_compression_lets_more_in() -> None:
     assert len(expand(encode_search(names))) > 30
 
 
-@pytest.mark.parametrize("name", ["", ".", "a..b", ".a", "a" * 64, "a b", "münchen.example", "x" * 60 + ".y" * 100, "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "a..b", ".a", "a" * 64, "a b", "münchen.example", "x" * 60 + ".y" * 100, "a\nb"]
+)
 def test_what_is_no_domain_name(name: str) -> None:
     with pytest.raises(ValueError, match="is not a domain name; write one as"):
         domain_labels(name)

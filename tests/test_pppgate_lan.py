@@ -24,7 +24,7 @@ from pppgate.config import Config, build
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.ether.frame import BROADCAST, IPV4, header
-from pppgate.lan import build_segment
+from pppgate.lan import LEASE, build_lan
 
 
 class Lan:
@@ -42,8 +42,9 @@ class Lan:
         self.pool = Pool(self.config.net, (gateway, self.config.dns.packed), self.config.guest.packed)
         self.dirty: dict[BridgePort, None] = {}
         self.said: list[str] = []
-        self.segment = build_segment(self.config, self.gateway, self.pool, FakeWatcher(), self.dirty,  # type: ignore[arg-type]
-                                     self.said.append, self.count)
+        lan = build_lan(self.config, self.gateway, self.pool, FakeWatcher(), self.dirty,  # type: ignore[arg-type]
+                        self.said.append, self.count)
+        self.segment, self.leases = lan.segment, lan.leases
         self.now = 1000.0
         self.cables: list[tuple[FakePort, BridgePort]] = []
         self.router = self.segment.mac
@@ -206,6 +207,20 @@ def test_a_guest_that_was_static_asks_for_its_own_address_and_gets_it(identifier
     assert renewed is not None and (renewed["message-type"], renewed["yiaddr"]) == (5, "10.0.2.77")
     assert renewed["to"] == mac(1).hex(":")
     assert packed("10.0.2.77") in lan.segment.neighbours
+
+
+def test_what_nobody_renews_is_free_again_but_what_is_used_is_not() -> None:
+    lan = Lan()
+    silent, busy = lan.plug(), lan.plug()
+    leased = packed(lan.lease(silent, mac(1)))
+    used = [packed("10.0.2.77"), packed("10.0.2.78")]
+    for address in used:
+        lan.say(busy, who_has(mac(2), address, lan.config.gateway.packed))
+    assert lan.leases.deadline <= lan.now + LEASE + 120
+    lan.now += LEASE + 120
+    lan.leases.tick(lan.now)
+    assert lan.pool.holder(leased) is None
+    assert all(lan.pool.holder(address) for address in used)
 
 
 def test_its_flows_find_a_guest_again_that_was_unplugged() -> None:

@@ -142,7 +142,8 @@ class DhcpServer:
         _check_server(message, settings)
         key = self._own_key(message, message.ciaddr, now)
         self._leases.release(key, message.ciaddr, now)
-        self._clients.released(message.mac, message.options.get(wire.CLIENT_ID))
+        if key != mac_key(message.mac):  # or what the client has by its identifier is still its own
+            self._clients.released(message.mac, message.options.get(wire.CLIENT_ID))
         return nothing(message, key, f"{_name(message)} has given {dotted(message.ciaddr)} back")
 
     def _own_key(self, message: Message, address: bytes, now: float) -> str:

@@ -39,9 +39,9 @@ class Clients:
         return f"ether {client_id.hex()}"
 
     def bound(self, mac: bytes, client_id: bytes | None, until: float) -> None:
-        """The client has a lease."""
+        """The client has a lease; it counts a minute longer, since the client's clock may be slow."""
         if client_id is not None and self._owner.get(client_id, (None, 0.0))[0] == mac:
-            self._set(client_id, mac, until)
+            self._set(client_id, mac, until + CLAIM)
 
     def released(self, mac: bytes, client_id: bytes | None) -> None:
         """It has given its lease back: the identifier may come from another card."""

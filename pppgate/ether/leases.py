@@ -10,6 +10,7 @@ BOOTP clients never renew, and some guests stand still for days.
 
 import math
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Final
 
 from ipcp.pool import Pool
@@ -29,8 +30,8 @@ ASIDE_MOST: Final = 64
 
 
 class PoolLeases:
-    """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)  A host
-    is known by the key of its last Answer and by that of its card.
+    """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)
+    A host is known by the key of its last Answer and by that of its card.
     `lease`: seconds, as the clients are told; math.inf for ever."""
 
     def __init__(self, pool: Pool, in_use: Callable[[bytes, str], bool], lease: float = DAY) -> None:
@@ -59,7 +60,14 @@ class PoolLeases:
         return address
 
     def bind(self, key: str, address: bytes, now: float) -> bool:
+        """Where it cannot be, nothing is held and nothing in the pool's memory moves: anybody may try any address."""
+        self.tick(now)
+        in_net = len(address) == 4 and IPv4Address(address) in self._pool.net
+        if not in_net or self._pool.holder(address) not in (None, key) or self._in_use(address, key):
+            return False
         if self.wish(key, address, now) != address:
+            if key in self._offers:
+                self._drop(key)
             return False
         self._offers.pop(key, None)
         self._bound.pop(key, None)
