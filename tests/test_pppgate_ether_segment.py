@@ -47,7 +47,7 @@ class FakePort:
 
     def receive(self) -> list[bytes]:
         if not self.arrives and self.gone:
-            raise HangUp("the guest hung up")
+            raise HangUp("was unplugged")
         frames, self.arrives = self.arrives, []
         return frames
 
@@ -223,7 +223,7 @@ class TestArp:
     def test_a_question_makes_the_asker_known(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), GATEWAY))
         assert world.uplink.here[ip(15)].mac == mac(1)
-        assert world.said == ["port 0: 52:54:00:12:00:01 has 10.0.2.15"]
+        assert world.said[2:] == ["port 0: 52:54:00:12:00:01 has 10.0.2.15"]
 
     def test_an_announcement_makes_a_guest_known_that_never_asks(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), ip(15)))
@@ -409,7 +409,7 @@ class TestWhoIsWhere:
         world.ports[0].gone = True
         world.say(0)
         assert world.ports[0].closed and not world.uplink.here
-        assert world.said[-1] == "port 0: the guest hung up"
+        assert world.said[-1] == "port 0 was unplugged"
         world.say(1, ip_frame(mac(1), ip(15), OUTSIDE))
         assert world.uplink.here[ip(15)].port is world.bridge_ports[1]
 
@@ -445,6 +445,7 @@ class TestWhoIsWhere:
         world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))
         world.segment.close(0.0)
         assert not world.uplink.here and all(port.closed for port in world.ports) and not world.watcher.readers
+        assert "unplugged" not in world.said[-1]
 
 
 class TestDhcp:
@@ -458,7 +459,7 @@ class TestDhcp:
             header(BROADCAST, ROUTER, IPV4) + build_udp(GATEWAY, 67, b"\xff" * 4, 68, b"offer" * 60, flags=0x4000)
         ]
         assert world.heard(1) == []  # and nobody else hears of either
-        assert world.said == ["port 0: words"]
+        assert world.said == ["port 0 is connected", "port 1 is connected", "port 0: words"]
 
     def test_a_renewal_straight_to_the_router_reaches_it(self, world: World) -> None:
         world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))

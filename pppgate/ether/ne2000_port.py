@@ -56,7 +56,7 @@ class Ne2000Port:
         if not waiting and not self._gone:
             self._bell.hush()
         if not frames and self._gone:
-            raise HangUp
+            raise HangUp("was unplugged")
         return frames
 
     def send(self, frames: list[bytes]) -> int:

@@ -108,6 +108,7 @@ class Segment:
         self._say = say
         self._count = count
         self._learned: dict[bytes, Learned] = {}
+        self._closing = False
 
     # Ports
 
@@ -115,6 +116,7 @@ class Segment:
         """A cable has come; `start` it when everything that wants to look at its frames is in place."""
         bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up)
         self.ports[bridge_port] = None
+        self._say(f"{port.name} is connected")
         for address in self._uplink.expected():
             question = arp.request(self.mac, self.address, address)
             bridge_port.emit(header(BROADCAST, self.mac, ARP) + arp.build(question))
@@ -126,9 +128,11 @@ class Segment:
         for neighbour in [each for each in self.neighbours.values() if each.port is port]:
             self._remove(neighbour, now)
         self._count += port.count + port.port.count
-        self._say(f"{port.name}: {reason}")
+        if not self._closing:
+            self._say(f"{port.name} {reason}")
 
     def close(self, now: float) -> None:
+        self._closing = True
         for port in list(self.ports):
             port.hang_up("closed here", now)
 
