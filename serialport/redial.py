@@ -5,12 +5,19 @@ when it begins to fail and one when it works again. It knows nothing of what is 
 """
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
-from serialport.port import Backoff, LinkBase, Port, Timer, Watcher
+from serialport.port import Backoff, LinkBase, Timer, Watcher
 
 
 class Unreachable(Exception):
     """Dialling failed for now; the text is a clause for the note ("refuses the connection")."""
+
+
+class Line(Protocol):
+    """As much of a port as matters here; of octets or of frames."""
+
+    def close(self) -> None: ...
 
 
 class Redialer(LinkBase):
@@ -21,13 +28,13 @@ class Redialer(LinkBase):
         self._backoff = Backoff()
         self._timer: Timer | None = None
         self._stopped = False
-        self._port: Port | None = None
+        self._port: Line | None = None
         self._note_given = ""
 
     def _dial(self) -> None:
         raise NotImplementedError
 
-    def _begin(self, watcher: Watcher, on_port: Callable[[Port], None]) -> None:
+    def _begin(self, watcher: Watcher, on_port: Callable[[Any], None]) -> None:
         self._watcher = watcher
         self._on_port = on_port
 
@@ -50,7 +57,7 @@ class Redialer(LinkBase):
         if not self._stopped and self._timer is None:
             self._timer = self._watcher.call_at(self._watcher.now() + self._backoff.delay(), self._try)
 
-    def _connected(self, port: Port) -> None:
+    def _connected(self, port: Line) -> None:
         self._port = port
         self._note_given = ""
         self._dialled_at = self._watcher.now()

@@ -8,11 +8,12 @@ a slow guest is served better over a pty or a unix socket.
 import errno
 import os
 import socket
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
+from serialport.addresses import UnixName, bind_sentence, host_and_port, resolve, shown, unix_path
 from serialport.fdport import SocketPort
 from serialport.port import LinkBase, Port, PortError, Timer, Watcher
 from serialport.redial import Redialer, Unreachable
@@ -22,31 +23,6 @@ GUESTS_MOST = 256
 ACCEPT_PAUSE = 1.0
 """Seconds a listener rests when the process has run out of descriptors, instead of spinning."""
 CONNECT_TIMEOUT = 15.0
-_UNIX_PATH_MOST = 107
-
-
-def host_and_port(url: str, text: str, default_host: str = "") -> tuple[str, int]:
-    """ "HOST:PORT", "[IPv6]:PORT", and ":PORT" or "PORT" where there is a default host. Raises PortError."""
-    host, _, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise PortError(f"{url}: put an IPv6 address in brackets, as in [::1]:4000.")
-    host = host or default_host
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or not host:
-        raise PortError(f"{url} is not understood: write HOST:PORT, with a port from 1 to 65535.")
-    return host, int(port)
-
-
-def resolve(url: str, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
-    """Families and addresses to try. Raises PortError when the name is not known."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
-        raise PortError(
-            f"{url}: the host {host} is not known; check its name or write its address."
-        ) from None
-    return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
 
 class ConnectLink(Redialer):
@@ -60,9 +36,7 @@ class ConnectLink(Redialer):
         self._expiry: Timer | None = None
         if scheme == "tcp":
             self._host, self._number = host_and_port(url, where)
-            self.path = (
-                f"[{self._host}]:{self._number}" if ":" in self._host else f"{self._host}:{self._number}"
-            )
+            self.path = shown(self._host, self._number)
             self.description = f"TCP connection to {self.path}"
         else:
             self.path = unix_path(url, where)
@@ -134,31 +108,43 @@ class ConnectLink(Redialer):
             sock.close()
 
 
-class ListenLink(LinkBase):
-    """`tcp-listen:[HOST:]PORT` (HOST is 127.0.0.1) and `unix-listen:PATH`."""
+class Guest(Protocol):
+    """What a listener keeps of a caller."""
 
-    def __init__(self, url: str, scheme: str, where: str) -> None:
+    def close(self) -> None: ...
+
+
+class Listener(LinkBase):
+    """Listens on `[HOST:]PORT` (HOST is 127.0.0.1) or a path, and accepts callers, GUESTS_MOST at once.
+
+    A subclass makes of a caller's socket what it likes, in `_take`, and keeps it in `_guests` until its end. It has the
+    `start` that fits its ports, which calls `_listen`.
+    """
+
+    def __init__(self, url: str, scheme: str, where: str, *, tcp: bool) -> None:
         super().__init__(url, scheme)
+        self._tcp = tcp
         self._listeners: list[socket.socket] = []
-        self._ports: set[SocketPort] = set()
+        self._guests: set[Guest] = set()
         self._timer: Timer | None = None
-        self._made: tuple[int, int] | None = None
+        self._unix_name: UnixName | None = None
         self._serial = 0
-        if scheme == "tcp-listen":
+        if tcp:
             self._host, self._number = host_and_port(url, where, "127.0.0.1")
-            self.path = (
-                f"[{self._host}]:{self._number}" if ":" in self._host else f"{self._host}:{self._number}"
-            )
+            self.path = shown(self._host, self._number)
             self.description = f"TCP port {self.path}, a guest for each connection"
         else:
             self.path = unix_path(url, where)
             self.description = f"unix socket {self.path}, a guest for each connection"
 
-    def start(self, watcher: Watcher, on_port: Callable[[Port], None]) -> None:
+    def _take(self, name: str, sock: socket.socket) -> None:
+        """A caller; `name` is for event lines."""
+        raise NotImplementedError
+
+    def _listen(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._on_port = on_port
         try:
-            if self.scheme == "tcp-listen":
+            if self._tcp:
                 self._listen_tcp()
             else:
                 self._listen_unix()
@@ -175,15 +161,11 @@ class ListenLink(LinkBase):
             self._watcher.unwatch_read(listener.fileno())
             listener.close()
         self._listeners.clear()
-        for port in list(self._ports):
-            port.close()
-        if self._made is not None:
-            # only what we made: another may have taken the place
-            with suppress(OSError):
-                status = os.lstat(self.path)
-                if (status.st_dev, status.st_ino) == self._made:
-                    os.unlink(self.path)
-            self._made = None
+        for guest in list(self._guests):
+            guest.close()
+        if self._unix_name is not None:
+            self._unix_name.remove()
+            self._unix_name = None
 
     def _listen_tcp(self) -> None:
         failure: OSError | None = None
@@ -193,25 +175,16 @@ class ListenLink(LinkBase):
             except OSError as error:
                 failure = error
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    raise PortError(_bind_sentence(self.path, self._number, error)) from None
+                    raise PortError(bind_sentence("TCP", self.path, self._number, error)) from None
         # a name such as localhost may have an IPv6 address on a host without IPv6
         if failure is not None and not self._listeners:
-            raise PortError(_bind_sentence(self.path, self._number, failure))
+            raise PortError(bind_sentence("TCP", self.path, self._number, failure))
 
     def _listen_unix(self) -> None:
-        _clear_stale(self.path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listeners.append(listener)
-        umask = os.umask(0o177)
-        try:
-            listener.bind(self.path)
-            status = os.lstat(self.path)
-            self._made = (status.st_dev, status.st_ino)
-            listener.listen(16)
-        except OSError as error:
-            raise PortError(_unix_sentence(self.path, error)) from None
-        finally:
-            os.umask(umask)
+        self._unix_name = UnixName(listener, self.path)
+        listener.listen(16)
 
     def _watch(self) -> None:
         for listener in self._listeners:
@@ -228,18 +201,28 @@ class ListenLink(LinkBase):
                     self._watcher.unwatch_read(each.fileno())
                 self._timer = self._watcher.call_at(now + ACCEPT_PAUSE, lambda _now: self._watch())
             return
-        if len(self._ports) >= GUESTS_MOST:
+        if len(self._guests) >= GUESTS_MOST:
             sock.close()
             self.note(f"{self.path} has {GUESTS_MOST} guests already; another was turned away.")
             return
         _tune(sock)
         self._serial += 1
-        name = f"{self.path}#{self._serial}"
-        if sock.family != socket.AF_UNIX:
-            host, number = address[0], address[1]
-            name = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-        port = SocketPort(name, sock, lambda: self._ports.discard(port))
-        self._ports.add(port)
+        self._take(f"{self.path}#{self._serial}" if sock.family == socket.AF_UNIX else shown(*address[:2]), sock)
+
+
+class ListenLink(Listener):
+    """`tcp-listen:[HOST:]PORT` (HOST is 127.0.0.1) and `unix-listen:PATH`."""
+
+    def __init__(self, url: str, scheme: str, where: str) -> None:
+        super().__init__(url, scheme, where, tcp=scheme == "tcp-listen")
+
+    def start(self, watcher: Watcher, on_port: Callable[[Port], None]) -> None:
+        self._on_port = on_port
+        self._listen(watcher)
+
+    def _take(self, name: str, sock: socket.socket) -> None:
+        port = SocketPort(name, sock, lambda: self._guests.discard(port))
+        self._guests.add(port)
         self._on_port(port)
 
 
@@ -255,17 +238,6 @@ def _tcp_listener(family: int, address: tuple[str, int]) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def unix_path(url: str, where: str) -> str:
-    path = os.path.abspath(os.path.expanduser(where)) if where else ""
-    if not path:
-        raise PortError(f"{url} names no socket: write unix:/tmp/com1, for example.")
-    if len(os.fsencode(path)) > _UNIX_PATH_MOST:
-        raise PortError(
-            f"{path} is too long for a unix socket ({_UNIX_PATH_MOST} octets at most): use a shorter one."
-        )
-    return path
 
 
 def _tune(sock: socket.socket) -> None:
@@ -288,42 +260,3 @@ def _refusal(number: int) -> str:
         case errno.ETIMEDOUT:
             return "does not answer"
     return f"cannot be reached ({os.strerror(number)})"
-
-
-def _bind_sentence(path: str, number: int, error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"The TCP port {path} is in use by another program: end that or choose another port."
-        case errno.EACCES | errno.EPERM:
-            return f"The TCP port {number} is reserved for root: choose one above 1023."
-        case errno.EADDRNOTAVAIL:
-            return f"The address of {path} is not one of this host: use 127.0.0.1 or an address it has."
-    return f"The TCP port {path} cannot be listened on ({error.strerror}): choose another."
-
-
-def _unix_sentence(path: str, error: OSError) -> str:
-    directory = os.path.dirname(path)
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR if not os.path.isdir(directory):
-            return (
-                f"{directory} is not a directory, so {path} cannot be made: create it or name another path."
-            )
-        case errno.ENOENT | errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"{directory} cannot be written, so {path} cannot be made: name a path in one of your own."
-    return f"{path} cannot be made ({error.strerror}): name another path."
-
-
-def _clear_stale(path: str) -> None:
-    """Remove the socket of a listener that is no more; anything else in the way is a PortError."""
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise PortError(f"{path} exists and is not a socket: remove it or name another path.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise PortError(f"{path} is in use by another program: end that or name another path.")
-    with suppress(OSError):
-        os.unlink(path)
