@@ -62,7 +62,7 @@ class TcpSender:
     __slots__ = (
         "context", "line", "key", "sock", "writer", "state",
         "snd_una", "snd_nxt", "snd_wnd", "snd_max_wnd", "snd_scale", "sack", "guest_mss", "unacked", "aloft",
-        "fin_sent", "closes_first", "recovery", "timed_end", "timed_at", "retries", "pull", "watching",
+        "fin_sent", "closes_first", "recovery", "timed_end", "timed_at", "probed", "retries", "pull", "watching",
         "timer", "timer_at", "ack_at", "asked", "last_activity", "deadline", "queued",
         "rcv_nxt", "rcv_acked", "rcv_edge", "rcv_scale", "fin_received", "ack_now", "delivery", "ahead",
     )  # fmt: skip
@@ -86,6 +86,7 @@ class TcpSender:
         self.closes_first = False  # our FIN went out before the guest's came: TIME-WAIT is ours
         self.recovery = Recovery(536, SND_CAPACITY)
         self.timed_end, self.timed_at = -1, 0.0
+        self.probed = False  # a tail was probed for since the last sample: a second would only be in the way of it
         self.retries = 0
         self.pull = self.watching = False
         # The receiving half's, which every segment reports.
@@ -272,6 +273,7 @@ class TcpSender:
             recovery.sample(rtt)
             self.line.flight.measured(rtt)
             self.timed_end = -1
+            self.probed = False
         elif self.retries:
             recovery.recovered()
         self.retries = 0
@@ -320,7 +322,8 @@ class TcpSender:
 
     def _send_again(self, start: int, end: int) -> None:
         self.context.count["tcp.retransmitted"] += 1
-        self.timed_end = -1  # Karn: what was sent twice measures nothing
+        if start < self.timed_end:
+            self.timed_end = -1  # Karn: what was sent twice measures nothing
         offset = start - self.snd_una
         payload = bytes(self.unacked[offset : offset + end - start])
         flags = ACK | PSH
@@ -382,7 +385,7 @@ class TcpSender:
     def _time_out_later(self, now: float) -> None:
         """Something is in flight: probe for a lost tail first (after RFC 8985 section 7), then time out."""
         recovery = self.recovery
-        if recovery.srtt and recovery.recover < 0:
+        if recovery.srtt and recovery.recover < 0 and not self.probed:
             wait = 2 * recovery.srtt + 0.01
             if self.snd_nxt - self.snd_una <= recovery.mss:
                 wait += TAIL_PROBE_DELAY
@@ -425,6 +428,7 @@ class TcpSender:
             if not self.line.waiting(self):
                 start = max(self.snd_una, self.snd_nxt - self.recovery.mss)
                 self._send_again(start, self.snd_nxt)
+                self.probed = True
             self.time_out_after(now)
         else:
             self._retransmit(now)

@@ -34,6 +34,31 @@ def test_a_connection_from_end_to_end() -> None:
     assert not world.host.readers and not world.host.writers
 
 
+class SlowWorld(World):
+    """Toward the guest, octets pass one after the other, and nobody can tell how many wait: a slow line behind TCP."""
+
+    rate = 5_000.0
+    free_at = 0.0
+
+    def transmit(self, packet: bytes, to_guest: bool) -> None:
+        delay = self.delay
+        if to_guest:
+            self.free_at = max(self.free_at, self.now) + len(packet) / self.rate
+            self.delay = self.free_at - self.now
+        super().transmit(packet, to_guest)
+        self.delay = delay
+
+
+@pytest.mark.parametrize("window", (2_920, 8_760))
+def test_a_line_that_is_much_slower_for_full_segments_is_not_sent_everything_twice(window: int) -> None:
+    """The handshake's round trip is short, that of a full segment 0.3 s: a probe for a lost tail sends again what was
+    not lost, and must not keep the sender from learning how long it takes (seen with Bochs's com1 over TCP: twice as
+    many, and no end of them).  What is left are time-outs, until the timer has learned."""
+    world = SlowWorld(delay=0.005)
+    exchange(world, b"GET /\r\n", Random(5).randbytes(50_000), window=window)
+    assert world.table.context.count["tcp.retransmitted"] < 30
+
+
 @pytest.mark.parametrize("sack", (False, True))
 @pytest.mark.parametrize("loss", (0.0, 0.01, 0.1, 0.3))
 def test_exact_under_loss(loss: float, sack: bool) -> None:
