@@ -8,11 +8,11 @@ guests or ports.
 The line is one that waits: what arrives stays with its owner until `pull` takes it, so nothing is lost for want of room
 in a chip that is not paced.  `poke` tells that there is something to pull.
 
-    pace "none"   a character takes no time, and what comes comes in bursts of a FIFO; the receive time-out has passed
-                  as soon as no more of a burst is there.
+    pace "none"   a character takes no time, and what comes comes in bursts, in which the receiver is refilled whenever
+                  it runs below its trigger level; the receive time-out has passed as soon as no more is there.
     pace "line"   a character takes as long as the divisor and LCR say.  It overruns a receiver that is full, as on a
-                  wire.  But time in which nobody called is not held against the guest: at most what there is room for
-                  arrives at once.
+                  wire, unless `overruns` is off: then it waits.  Time in which nobody called is not held against the
+                  guest: at most what there is room for arrives at once.
 
 Why bursts: a receiver that is refilled as fast as it is read never lets go of a driver that goes on while there is more
 (Linux's does, 512 times), and a guest with 16 KB coming stands still for seconds.  So the next burst comes when the
@@ -36,8 +36,9 @@ from serialport.uart_transmitter import Transmitter
 PC_CLOCK_HZ = 1_843_200.0
 """The crystal of a PC's serial card: divisor 1 makes 115,200 baud."""
 PACES = ("none", "line")
-BURST_LEAST = 16
-"""Octets of a burst, where the FIFO is smaller: a chip without one would otherwise get an octet at a time."""
+BURST_LEAST = 64
+"""Octets of a burst, where the FIFO is smaller.  Four FIFOs of 16 keep a guest in its interrupt handler for some
+milliseconds where each access is a message between processes; bursts of one make such a guest's line half as fast."""
 BURST_PAUSE = 0.001
 """Seconds after which a guest that has emptied the receiver gets more without having looked whether there is any."""
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
@@ -88,6 +89,7 @@ class Uart16550:
         model: str = "16550A",
         pace: str = "none",
         clock_hz: float = PC_CLOCK_HZ,
+        overruns: bool = True,
     ) -> None:
         """Raises ValueError for a model that is not in MODELS, or a pace that is neither "none" nor "line"."""
         if model not in MODELS or pace not in PACES:
@@ -97,6 +99,7 @@ class Uart16550:
         self._interrupt, self._transmit, self._pull, self._modem = interrupt, transmit, pull, modem
         self._instant = pace == "none"
         self._clock_hz = clock_hz
+        self._overruns = overruns
         self._rx = Receiver()
         self._tx = Transmitter(self._sent, self._ran_empty)
         self._level = False  # of the interrupt line
@@ -283,6 +286,8 @@ class Uart16550:
                 return value  # and nothing else has changed
             if self._rts_dropped and left <= self._resume:
                 self._flow(now)
+            if not left:
+                self._update()  # the line falls before it rises again, for who waits for its edge
             self._fill(now)
             if self._more and not rx.words:
                 self._bursts_at = now + BURST_PAUSE
@@ -292,6 +297,8 @@ class Uart16550:
             self._rest(now)
             if self._rts_dropped and left <= self._resume:
                 self._flow(now)
+            if self._more:
+                self.poke(now)  # it may have waited for room
         self._update()
         return value
 
@@ -346,6 +353,8 @@ class Uart16550:
         self._flow(now)
         if self._instant and not self._rx.words:
             self._next_burst(now)
+        elif not self._instant and self._more:
+            self.poke(now)
         self._schedule()
         self._update()
 
@@ -380,7 +389,7 @@ class Uart16550:
     def _write_lcr(self, value: int, now: float) -> None:
         self._lcr = value
         self._bank()
-        self._timing()
+        self._retime(now)
         self._drive()
 
     def _read_lsr(self, now: float) -> int:
@@ -399,11 +408,18 @@ class Uart16550:
 
     def _write_dll(self, value: int, now: float) -> None:
         self._divisor = self._divisor & 0xFF00 | value
-        self._timing()
+        self._retime(now)
 
     def _write_dlm(self, value: int, now: float) -> None:
         self._divisor = self._divisor & 0xFF | value << 8
+        self._retime(now)
+
+    def _retime(self, now: float) -> None:
+        """Another speed or format: a character on its way in is not slower than the new ones."""
         self._timing()
+        if self._arrives_at < math.inf:
+            self._arrives_at = min(self._arrives_at, now + self._character)
+            self._schedule()
 
     def _timing(self) -> None:
         """From LCR (section 8.1) and the divisor latch (8.2) to the seconds of a character."""
@@ -420,7 +436,7 @@ class Uart16550:
 
     def _write_mcr(self, value: int, now: float) -> None:
         self._mcr = value & (self.model.mcr if not self.model.efr or self._efr & _ECB else 0x1F)
-        self._timing()
+        self._retime(now)
         self._sense(now)
         self._flow(now)
         if self._more:
@@ -546,7 +562,7 @@ class Uart16550:
     def _characters(self, now: float) -> None:
         """Take what has arrived by now (a line with time)."""
         rx = self._rx
-        if not self._may_arrive():
+        if not self._may_arrive() or (len(rx.words) >= rx.size and not self._overruns):
             self._arrives_at = math.inf
             return
         character = self._character

@@ -35,6 +35,10 @@ GATHER_MOST = 64
 LOOK_EVERY = 0.05
 """Seconds between looks at a port's modem lines: they make no event that could be waited for."""
 
+# asm-generic/ioctls.h; not in Python's termios
+TIOCSBRK = 0x5427
+TIOCCBRK = 0x5428
+
 
 class ModemInputs(NamedTuple):
     cts: bool
@@ -64,7 +68,7 @@ class TtyLines:
         with suppress(OSError):
             fcntl.ioctl(self._fd, termios.TIOCMBIS, struct.pack("i", up))
             fcntl.ioctl(self._fd, termios.TIOCMBIC, struct.pack("i", down))
-            fcntl.ioctl(self._fd, termios.TIOCSBRK if outputs.sending_break else termios.TIOCCBRK)
+            fcntl.ioctl(self._fd, TIOCSBRK if outputs.sending_break else TIOCCBRK)
 
     def sense(self) -> ModemInputs | None:
         try:

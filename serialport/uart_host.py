@@ -3,7 +3,9 @@
 In: register accesses, a watcher for the time.  Out, to the class built on it: octets of the guest, questions for octets
 to the guest, DTR and breaks as they change.
 
-RTS holds back what comes, once the guest has raised it: a driver that never does wants no flow control.
+What comes waits for room in the receiver, with and without a pace: it is here already, and a guest whose accesses are
+slow would lose it for nothing.  RTS holds back what comes, once the guest has raised it: a driver that never does wants
+no flow control.
 """
 
 import math
@@ -36,8 +38,8 @@ class ChipHost:
         self._outputs = ModemOutputs()
         self._rts_used = self._stopped = False
         self.uart = Uart16550(
-            model=model, pace=pace, clock_hz=clock_hz, interrupt=interrupt, transmit=self._octet, pull=self._give,
-            modem=self._modem,
+            model=model, pace=pace, clock_hz=clock_hz, overruns=False, interrupt=interrupt, transmit=self._octet,
+            pull=self._give, modem=self._modem,
         )  # fmt: skip
         now = self._now()
         self.uart.set_modem_inputs(cts=True, dsr=True, now=now)
