@@ -7,9 +7,13 @@ PATH=$PATH:/usr/sbin:/sbin
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# program=package
+# program or file=package
 uml_packages="linux.uml=user-mode-linux pppd=ppp insmod=kmod curl=curl ping=iputils-ping"
-test_packages="$uml_packages dig=dnsutils qemu-system-x86_64=qemu-system-x86 busybox=busybox-static iperf3=iperf3 setpriv=util-linux"
+bochs_packages="bochs-bin=bochs /usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so=bochs-term \
+/usr/share/bochs/BIOS-bochs-latest=bochsbios /usr/share/vgabios/vgabios.bin=vgabios genisoimage=genisoimage \
+/usr/lib/ISOLINUX/isolinux.bin=isolinux /usr/lib/syslinux/modules/bios/ldlinux.c32=syslinux-common"
+test_packages="$uml_packages dig=dnsutils qemu-system-x86_64=qemu-system-x86 busybox=busybox-static iperf3=iperf3 \
+setpriv=util-linux slirp-fullbolt=slirp $bochs_packages"
 
 have_kernel() {
     local image
@@ -23,7 +27,7 @@ have_kernel() {
 missing_packages() {
     local pair
     for pair in $1; do
-        command -v "${pair%%=*}" >/dev/null || [ -e "/usr/sbin/${pair%%=*}" ] || printf '%s ' "${pair#*=}"
+        command -v "${pair%%=*}" >/dev/null || [ -e "${pair%%=*}" ] || [ -e "/usr/sbin/${pair%%=*}" ] || printf '%s ' "${pair#*=}"
     done
     case $1 in *qemu*) have_kernel || printf 'linux-image-amd64 ' ;; esac
 }

@@ -50,7 +50,7 @@ examples
                                             QEMU:      the one that -chardev pty made
   pppgate ether:unix-listen:/tmp/eth0       QEMU:      -netdev stream,id=net,addr.type=unix,addr.path=/tmp/eth0
                                                        -device ne2k_pci,netdev=net
-  pppgate ether:bochs:40000                 Bochs:     ne2k: ioaddr=0x300, irq=9, mac=52:54:00:12:34:56,
+  pppgate ether:bochs:40000                 Bochs:     ne2k: ioaddr=0x300, irq=10, mac=52:54:00:12:34:56,
                                                        ethmod=socket, ethdev=40000
   pppgate serial:/dev/ttyUSB0@115200        a real machine on a null-modem cable
   pppgate --forward tcp:8080=80 pty:        http://127.0.0.1:8080/ is the guest's web server

@@ -47,7 +47,7 @@ def hints(link: Link | EtherLink) -> list[str]:
         case "ether:dgram":
             lines = _dgram(link.path)
         case "ether:bochs":
-            lines = [("Bochs", f"ne2k: ioaddr=0x300, irq=9, mac=52:54:00:12:34:56, ethmod=socket, ethdev={link.path}")]
+            lines = [("Bochs", f"ne2k: ioaddr=0x300, irq=10, mac=52:54:00:12:34:56, ethmod=socket, ethdev={link.path}")]
         case "uart:vfio-user" | "ne2k:vfio-user":
             lines = [("QEMU 10.1", _vfio_user(link.path)), ("", f"          {_SHARED}")]
         case "stdio":

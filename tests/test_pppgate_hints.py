@@ -104,7 +104,7 @@ NE2K = "-device ne2k_pci,netdev=net"
             "QEMU      -netdev dgram,id=net,local.type=inet,local.host=127.0.0.1,local.port=4001,"
             f"remote.type=inet,remote.host=127.0.0.1,remote.port=4000 {NE2K}",
         ),
-        ("ether:bochs:4000", "Bochs     ne2k: ioaddr=0x300, irq=9, mac=52:54:00:12:34:56, ethmod=socket, ethdev=4000"),
+        ("ether:bochs:4000", "Bochs     ne2k: ioaddr=0x300, irq=10, mac=52:54:00:12:34:56, ethmod=socket, ethdev=4000"),
         (
             "ne2k:vfio-user:/tmp/n",
             """-device '{"driver": "vfio-user-pci", "socket": {"type": "unix", "path": "/tmp/n"}}'""",
