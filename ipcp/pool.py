@@ -8,7 +8,6 @@ given to somebody else meanwhile.
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-
 PAST_MOST = 1024
 """Keys whose last address is remembered; in a large network guests that keep changing theirs would fill the memory."""
 

@@ -19,6 +19,12 @@ from lcp.trace import Words
 
 UNSPECIFIED = bytes(4)
 
+#: What a client calls a server that knows no address of its own: the well-known name of the router at the far end of
+#: a tunnel (RFC 6333, 5.7), which no host has.
+STAND_IN = bytes((192, 0, 0, 1))
+#: Times that a server is told so.
+NAMED_MOST = 2
+
 #: `lease(wanted)`: the address for the guest, `wanted` itself if it may have it (None: no wish), or None
 #: when there is none left. Asked again with the same wish it gives the same address.
 Lease = Callable[[bytes | None], bytes | None]
@@ -71,7 +77,12 @@ class ServerAddress(_Address):
 
 
 class ClientAddress(_Address):
-    """IP-Address at the end that asks: 0.0.0.0, or `wanted`, until the peer Naks with a better one."""
+    """IP-Address at the end that asks: 0.0.0.0, or `wanted`, until the peer Naks with a better one.
+
+    A server that does not know its own address says 0.0.0.0, which asks us for one.  The classic slirp does, and closes
+    IPCP as soon as that is acknowledged; so it is given a name that nobody else has.  One that stays with 0.0.0.0 may:
+    what we send goes to the only other end there is, whatever it is called.
+    """
 
     type, name = 3, "addr"
 
@@ -79,10 +90,12 @@ class ClientAddress(_Address):
         self.wanted = self.ours = wanted
         self.theirs: bytes | None = None
         self._asking = True
+        self._named = 0  # times that we told the peer an address for itself
 
     def restart(self) -> None:
         self.ours = self.wanted
         self._asking = True
+        self._named = 0
 
     def request(self) -> bytes | None:
         return self.ours if self._asking else None
@@ -95,11 +108,13 @@ class ClientAddress(_Address):
         self._asking = False
 
     def judge(self, value: bytes) -> Verdict:
-        # 0.0.0.0 asks us for an address, and we have none to give
-        return ACK if value != UNSPECIFIED else REJECT
+        if value != UNSPECIFIED or self._named >= NAMED_MOST:
+            return ACK
+        self._named += 1
+        return nak(STAND_IN)
 
     def accept(self, value: bytes | None) -> None:
-        self.theirs = value
+        self.theirs = None if value == UNSPECIFIED else value
 
 
 class _ServerDns(_Address):

@@ -82,9 +82,10 @@ class NoAnswer(Event):
     """Our requests went unanswered. Nothing is sent from here on, but a peer that begins is answered."""
 
     requests: int
+    peer: str = "the guest"
 
     def __str__(self) -> str:
-        return f"no answer to {self.requests} Configure-Requests; waiting for the guest to begin"
+        return f"no answer to {self.requests} Configure-Requests; waiting for {self.peer} to begin"
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class LinkConfig:
     auth: Authenticator | None = None  #: who may dial in; None asks nobody for a name
     credentials: Credentials | None = None
     server_name: str = "pppgate"  #: what we call ourselves in CHAP challenges
+    peer: str = "the guest"  #: what events call the other end; to a client it is the server
     echo_interval: float = 30.0  #: seconds of silence before an Echo-Request; 0 is never
     echo_failures: int = 4  #: unanswered ones that end the link
     restart: float = 3.0
@@ -326,10 +327,10 @@ class PppLink:
         code = self.lcp.last_code
         if code == Code.TERMINATE_REQUEST:
             said = self.lcp.peer_reason
-            return f"the guest hung up ({said})" if said else "the guest hung up"
+            return f"{self.config.peer} hung up ({said})" if said else f"{self.config.peer} hung up"
         if code == Code.CONFIGURE_REQUEST:
-            return "the guest has begun to negotiate anew"
-        return "the guest's LCP has lost step"
+            return f"{self.config.peer} has begun to negotiate anew"
+        return f"{self.config.peer}'s LCP has lost step"
 
     def _lcp_finished(self, now: float) -> None:
         state, reason = self.lcp.state, self.lcp.reason
@@ -338,7 +339,7 @@ class PppLink:
             if reason:
                 self._tell(events.LinkDown(reason))
             else:
-                self._tell(events.NoAnswer(self.config.max_configure))
+                self._tell(events.NoAnswer(self.config.max_configure, self.config.peer))
         self.lcp.reason = ""
 
     def _looped(self, now: float) -> None:
@@ -353,7 +354,7 @@ class PppLink:
     def _authenticate(self, now: float) -> None:
         auth, config = self.lcp.auth, self.config
         if config.auth is not None and auth.refused and not config.auth.refusable:
-            self._tell(events.AuthFailed("", "", "the guest refuses to give a name and password"))
+            self._tell(events.AuthFailed("", "", f"{config.peer} refuses to give a name and password"))
             self.lcp.fail(now, "authentication failed")
             return
         if config.auth is not None and auth.ours is not None:
@@ -438,19 +439,19 @@ class PppLink:
             agreed = ", ".join(filter(None, (self.lcp.agreed(), options)))
             self._tell(events.NetworkUp(control.name, addresses, agreed, name, self._seconds(now)))
         elif self.lcp.opened and not self._closing:
-            reason = control.reason or control.peer_reason or "the guest negotiates it anew"
+            reason = control.reason or control.peer_reason or f"{self.config.peer} negotiates it anew"
             self._tell(events.NetworkDown(control.name, reason))
 
     def _protocol_rejected(self, protocol: int, now: float) -> None:
         """RFC 1661, 5.7: stop that protocol at once, and only that one."""
         if protocol in (Protocol.PAP, Protocol.CHAP) and any(protocol == number for number, _ in self._sides):
             self._tell(events.ProtocolRejected(protocol_name(protocol)))
-            self.lcp.fail(now, "the guest refuses to authenticate after all")
+            self.lcp.fail(now, f"{self.config.peer} refuses to authenticate after all")
             return
         for number, network in self._networks.items():
             if protocol in (number, network.data_protocol):
                 self._tell(events.ProtocolRejected(protocol_name(protocol)))
-                network.control.reason = "the guest does not have it"
+                network.control.reason = f"{self.config.peer} does not have it"
                 network.control.down(now)
                 network.control.reason = ""
 

@@ -103,7 +103,8 @@ class AuthenticationProtocol(Option):
     """RFC 1661, 6.2. `demand`: what we ask of the peer, best first; `offer`: what we can do ourselves.
 
     `refused` says that the peer would do none of `demand`. `ours` is what the peer has agreed to show us,
-    `theirs` what we have agreed to show it, each with the algorithm octet of CHAP.
+    `theirs` what we have agreed to show it, each with the algorithm octet of CHAP. `denied` is what the peer
+    asked for last that we cannot show it: the reason when it hangs up.
     """
 
     type, name, length = 3, "auth", None
@@ -112,6 +113,7 @@ class AuthenticationProtocol(Option):
         self.demand = tuple(demand)
         self.offer = tuple(offer)
         self.theirs: bytes | None = None
+        self.denied: bytes | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -140,12 +142,15 @@ class AuthenticationProtocol(Option):
         self.refused = bool(self.demand)
 
     def judge(self, value: bytes) -> Verdict:
-        if not self.offer:
-            return REJECT
-        return ACK if value in self.offer else nak(self.offer[0])
+        if value in self.offer:
+            return ACK
+        self.denied = value
+        return nak(self.offer[0]) if self.offer else REJECT
 
     def accept(self, value: bytes | None) -> None:
         self.theirs = value
+        if value is not None:
+            self.denied = None
 
     @classmethod
     def describe(cls, value: bytes) -> str:

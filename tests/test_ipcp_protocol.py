@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, pool, server
 from scapy.layers.ppp import PPP
 
-from ipcp.protocol import Ipcp
+from ipcp.protocol import STAND_IN, Ipcp
 from lcp.fsm import State
 from lcp.link import LinkConfig
 from lcp.options import spell, walk
@@ -188,14 +188,32 @@ def test_callbacks():
     assert calls == [("up", GUEST), ("down", GUEST)] and end.ipcp.state == State.STARTING
 
 
-def test_a_server_that_announces_0_0_0_0_is_got_past():
-    """As the classic slirp does; pppd hangs up on it."""
+def test_a_server_that_announces_0_0_0_0_is_told_a_name_and_got_past():
+    """As the classic slirp does, which then closes IPCP unless it was told another; pppd hangs up on it."""
     a = End(LinkConfig(), Ipcp.server(ZERO, lambda wanted: GUEST), 1)
     b = client()
     wire = Wire(a, b)
     wire.up()
     wire.settle()
-    assert b.ipcp.opened and b.ipcp.local == GUEST and b.ipcp.remote is None
+    assert b.ipcp.opened and b.ipcp.local == GUEST and b.ipcp.remote is None  # it stayed with 0.0.0.0
+
+
+def test_a_server_without_an_address_may_take_the_name():
+    """slirp asks anew with what it was told; so does another client, which has no address to give us either."""
+    a, b = client(seed=1), client(seed=2)
+    wire = Wire(a, b)
+    wire.up()
+    wire.settle()
+    assert a.ipcp.opened and b.ipcp.opened and b.ipcp.remote == STAND_IN == a.ipcp.local
+
+
+@pytest.mark.parametrize("times", range(1, 6))
+def test_a_client_names_a_server_no_more_than_twice(times):
+    end, _, _ = opened_lcp(client())
+    for n in range(times):
+        code, named = answer_to(end, [(ADDRESS, ZERO)], n + 1)
+    expected = (Code.CONFIGURE_NAK, [(ADDRESS, STAND_IN)]) if times <= 2 else (Code.CONFIGURE_ACK, [(ADDRESS, ZERO)])
+    assert (code, named) == expected
 
 
 options = st.lists(

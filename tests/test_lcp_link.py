@@ -23,11 +23,13 @@ from lcp.fsm import State
 from lcp.hdlc import Deframer
 from lcp.link import Credentials, LinkConfig, Phase
 from lcp.packet import Code, build, parse
+from lcp.protocol import CHAP_MD5
 from lcp.secrets import Anyone, Entry, Identity, Secrets, chap_md5
 
 SECRETS = Secrets([Entry(b"guest", b"*", b"sesame", (GUEST,))])
 GOOD = Credentials(b"guest", b"sesame")
 CHAP, PAP = 0xC223, 0xC023
+PAP_OPTION = b"\xc0\x23"
 
 
 class Demanding(Secrets):
@@ -123,6 +125,32 @@ def test_a_guest_without_a_password_is_refused():
     joined(a, b)
     assert a.told(AuthFailed) == [AuthFailed("", "", "the guest refuses to give a name and password")]
     assert not a.link.lcp.opened and not a.ipcp.opened
+
+
+def test_a_client_knows_what_it_could_not_show():
+    a, b = server(auth=SECRETS), client(peer="the server")
+    joined(a, b)
+    assert b.link.lcp.auth.denied == CHAP_MD5
+    assert [event.reason for event in b.told(LinkDown)] == ["the server hung up (authentication failed)"]
+    a, b = server(auth=Demanding(PAP_OPTION)), client(credentials=GOOD)
+    joined(a, b)
+    assert b.link.lcp.auth.denied is None and is_up(a, b)
+
+
+def test_what_is_denied_at_first_and_then_granted_is_not_denied():
+    a, b = server(auth=Demanding(b"\xc2\x27", PAP_OPTION)), client(credentials=GOOD)
+    wire = Wire(a, b)
+    wire.up()
+    wire.settle()
+    assert b.link.lcp.auth.denied is None and b.link.lcp.auth.theirs == PAP_OPTION and is_up(a, b)
+
+
+def test_the_peer_is_called_what_the_link_was_told():
+    b = client(peer="the server", max_configure=2)
+    b.link.up(0.0)
+    for now in (3.0, 6.0, 9.0):
+        b.link.tick(now)
+    assert [str(event) for event in b.events] == ["no answer to 2 Configure-Requests; waiting for the server to begin"]
 
 
 def test_anyone_may_come_in_even_without_a_name():

@@ -1,0 +1,389 @@
+"""One call to a PPP server on one port: the chat script, then PPP as the end that asks, until the line is let go.
+
+In: a port that is open, the surroundings of the process, and for whom the call is made (a Customer).  Out: while IP is
+up, packets both ways for the customer; sentences; and once `ended(Ending)`, when the port has been closed.
+The dialler (pppgate.dialler) decides when there is a call; this file, how one goes.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from ipcp.protocol import Ipcp
+from lcp.events import (
+    AuthFailed,
+    Established,
+    Event,
+    LinkDown,
+    LoopDetected,
+    NetworkDown,
+    NoAnswer,
+    ProtocolRejected,
+)
+from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
+from lcp.packet import Code
+from lcp.protocol import AuthenticationProtocol
+from nat.line import Line
+from nat.table import Deadlines
+from pppgate.chat import Step
+from pppgate.conversation import Conversation
+from pppgate.flusher import Dirty
+from pppgate.guest import Guest
+from serialport.port import HangUp, Port, Timer, Watcher
+
+NEGOTIATION_MOST: Final = 75.0
+"""Seconds from the first PPP frame to addresses: LCP, authentication and IPCP may take up to thirty each, and a server
+that gets no further in that time never will."""
+GOODBYE: Final = 1.0
+"""Seconds for the Terminate-Ack to our Terminate-Request."""
+ACK_LEAVES: Final = 0.2
+"""Seconds for our own Terminate-Ack to get out."""
+SETTLE: Final = 0.3
+"""Seconds from addresses to the first packet.  pppd drops what comes while it sets its interface up, which begins with
+the very Ack that makes the link open for us."""
+_LOOK: Final = 0.05
+
+
+class Tap(Protocol):
+    """Something that looks at what is said on the line: a capture, a trace."""
+
+    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What IPCP and LCP have agreed on.  `remote`: the server's own address, None if it has none to speak of."""
+
+    local: bytes
+    remote: bytes | None
+    dns: tuple[bytes, ...]
+    mtu: int
+
+
+class Customer(Protocol):
+    """For whom is called."""
+
+    @property
+    def line(self) -> Line:
+        """The packets for the server."""
+
+    def link_up(self, agreed: Agreed, now: float) -> None: ...
+    def link_down(self, now: float) -> None:
+        """It is gone, or the call has ended without it.  May be called twice."""
+
+    def receive(self, packet: bytes, now: float) -> None:
+        """A packet from the server."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a call needs of the process.  `detail` says what is only wanted with -v."""
+
+    watcher: Watcher
+    deadlines: Deadlines
+    dirty: Dirty
+    random: random.Random
+    say: Callable[[str], None]
+    detail: Callable[[str], None] = lambda sentence: None
+    taps: tuple[Tap, ...] = ()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is asked of every server."""
+
+    link: LinkConfig = field(default_factory=lambda: LinkConfig(peer="the server"))
+    mtu: int = 1500
+    chat: tuple[Step, ...] = ()
+
+
+class Ending(NamedTuple):
+    """`reason`: a clause for people; `lasted`: seconds of IP, None if it never came up."""
+
+    reason: str
+    lasted: float | None
+
+
+class Call:
+    """`wanted`: the address that is asked for, or 0.0.0.0; `changed(agreed, now)` tells of IP up and down (None)."""
+
+    def __init__(
+        self,
+        port: Port,
+        terms: Terms,
+        wanted: bytes,
+        customer: Customer,
+        surroundings: Surroundings,
+        changed: Callable[[Agreed | None, float], None],
+        ended: Callable[[Ending, float], None],
+    ) -> None:
+        self.name = port.name
+        self.port = port
+        self.up = False
+        self.closed = False
+        self.link: PppLink | None = None
+        self.guest: Guest | None = None
+        self._terms = terms
+        self._wanted = wanted
+        self._customer = customer
+        self._around = surroundings
+        self._changed = changed
+        self._ended = ended
+        self._reason = ""  # the first that was given for the end
+        self._up_at = 0.0
+        self._lasted: float | None = None
+        self._leave_at = 0.0
+        self._timer: Timer | None = None  # of the conversation, the negotiation, or the goodbye
+        self._conversation: Conversation | None = None
+        self._unsent = b""
+
+    def start(self, heard: bytes, now: float) -> None:
+        """`heard`: what the line has said already."""
+        if not self._terms.chat:
+            self._begin_ppp(heard, now)
+            return
+        watcher, fd = self._around.watcher, self.port.read_fd
+        conversation = Conversation(
+            self._terms.chat,
+            self._send,
+            lambda text: self._around.say(f"{self.name}: {text}"),
+            self._chat_done,
+            lambda text: self._around.detail(f"{self.name}: chat: {text}"),
+        )
+        self._conversation = conversation
+        watcher.watch_read(fd, self._on_readable)
+        conversation.receive(heard, now)
+        conversation.start(now)
+        self._arm_chat()
+
+    # The chat script
+
+    def _on_readable(self, now: float) -> None:
+        conversation = self._conversation
+        if conversation is None:
+            return
+        try:
+            data = self.port.read()
+        except HangUp as reason:
+            conversation.hang_up(str(reason), now)
+            return
+        conversation.receive(data, now)
+        self._arm_chat()
+
+    def _arm_chat(self) -> None:
+        conversation = self._conversation
+        if conversation is not None and conversation.deadline < float("inf"):
+            self._set_timer(conversation.deadline, self._chat_tick)
+
+    def _chat_tick(self, now: float) -> None:
+        if self._conversation is not None:
+            self._conversation.tick(now)
+            self._arm_chat()
+
+    def _send(self, data: bytes) -> None:
+        self._unsent += data
+        self._on_writable(0.0)
+
+    def _on_writable(self, _now: float) -> None:
+        self._unsent = self._unsent[self.port.write(self._unsent) :]
+        if self._unsent:
+            self._around.watcher.watch_write(self.port.write_fd, self._on_writable)
+        else:
+            self._around.watcher.unwatch_write(self.port.write_fd)
+
+    def _leave_chat(self) -> None:
+        if self._conversation is not None:
+            self._conversation = None
+            self._set_timer(None, None)
+            self._around.watcher.unwatch_read(self.port.read_fd)
+            self._around.watcher.unwatch_write(self.port.write_fd)
+
+    def _chat_done(self, failure: str, rest: bytes, now: float) -> None:
+        self._leave_chat()
+        if failure:
+            self._reason = f"the chat script failed: {failure}"
+            self._close(now)
+        else:
+            self._begin_ppp(rest, now)
+
+    # PPP
+
+    def _begin_ppp(self, heard: bytes, now: float) -> None:
+        around, terms = self._around, self._terms
+        guest = Guest(self.port, around.watcher, around.deadlines, terms.link.mru, around.dirty, self._hung_up)
+        link = PppLink(terms.link, guest.emit, random=around.random, events=self._on_event)
+        ipcp = Ipcp.client(self._wanted)
+        ipcp.on_up, ipcp.on_down, ipcp.on_finished = self._ip_up, self._ip_down, self._ip_finished
+        link.attach(ipcp.protocol, ipcp, ipcp.data_protocol)
+        link.parameters = self._on_parameters
+        guest.link, guest.receive = link, link.receive
+        self.guest, self.link, self.ipcp = guest, link, ipcp
+        for tap in around.taps:
+            tap.attach(guest, self.name, around.watcher.now)
+        self._set_timer(now + NEGOTIATION_MOST, self._too_long)
+        guest.start()
+        link.up(now)
+        for frame in guest.deframer.feed(heard):
+            guest.receive(frame, now)
+        guest.arm()
+
+    def _on_parameters(self, parameters: LinkParameters) -> None:
+        if self.guest is not None:
+            self.guest.framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
+            self.guest.deframer.accm = parameters.rx_accm
+
+    def _ip_up(self, now: float) -> None:
+        assert self.link is not None and self.guest is not None  # of our own making
+        local, remote = self.ipcp.local, self.ipcp.remote
+        if not usable(local):
+            self._fail("the server gave no address; name the one that it expects with --address", now)
+            return
+        if remote is not None and (not usable(remote) or remote == local):
+            remote = None
+        dns = tuple(address for address in self.ipcp.dns if usable(address))
+        mtu = min(self._terms.mtu, self.link.peer_mru)
+        self._set_timer(None, None)
+        self.up, self._up_at = True, now
+        agreed = Agreed(local, remote, dns, mtu)
+        self._changed(agreed, now)
+        self._customer.link_up(agreed, now)
+        self.link.on_ip = self._customer.receive
+        self._set_timer(now + SETTLE, self._let_go)
+
+    def _let_go(self, now: float) -> None:
+        """The packets that have waited may go."""
+        if self.up and self.guest is not None:
+            self.guest.line = self._customer.line
+            self._customer.line.kick = self.guest.mark
+            self.guest.mark()
+
+    def _ip_down(self, now: float) -> None:
+        if not self.up:
+            return
+        self.up = False
+        self._lasted = (self._lasted or 0.0) + now - self._up_at
+        if self.guest is not None:
+            self.guest.line = None
+        self._customer.line.kick = _nothing
+        self._changed(None, now)
+        self._customer.link_down(now)
+
+    def _ip_finished(self, now: float) -> None:
+        if self.link is not None and self.link.phase is Phase.NETWORK:
+            self._fail("the server agrees on no addresses", now)
+
+    # Ends
+
+    def hang_up(self, reason: str, now: float) -> None:
+        """End the call in order: Terminate-Request, and the port is closed when it was answered, or soon."""
+        if self.link is None:
+            self._reason = self._reason or reason
+            self._leave_chat()
+            self._close(now)
+        else:
+            self._fail(reason, now)
+
+    def abandon(self, now: float) -> None:
+        """Let go of the port at once."""
+        self._leave_chat()
+        if self.guest is not None:
+            self.guest.hang_up("closed here", now)
+        else:
+            self._close(now)
+
+    def _fail(self, reason: str, now: float) -> None:
+        """Events may come from the midst of a packet: the link is closed when that is done with."""
+        self._reason = self._reason or reason
+        self._around.watcher.call_at(now, self._terminate)
+
+    def _terminate(self, now: float) -> None:
+        if self.link is not None and self.guest is not None and not self.closed:
+            self.link.close(now, self._reason)
+            self.guest.arm()
+            self._say_goodbye(now)
+
+    def _say_goodbye(self, now: float) -> None:
+        """The link is ending: see it to its end, but not for ever.  A server that begins anew is negotiated with."""
+        if self.link is None or self.closed:
+            return
+        if self.link.phase not in (Phase.TERMINATE, Phase.DEAD):
+            self._around.say(f"{self.name}: link down: {self._reason}; negotiating anew.")
+            self._reason = ""
+            self._set_timer(now + NEGOTIATION_MOST, self._too_long)
+            return
+        theirs = self.link.lcp.last_code == Code.TERMINATE_REQUEST
+        self._leave_at = now + (ACK_LEAVES if theirs else GOODBYE)
+        self._set_timer(now + _LOOK, self._look)
+
+    def _look(self, now: float) -> None:
+        if self.link is not None and self.link.phase is not Phase.DEAD and now < self._leave_at:
+            self._set_timer(now + _LOOK, self._look)
+        elif self.guest is not None:
+            self.guest.hang_up("closed here", now)
+
+    def _too_long(self, now: float) -> None:
+        self._fail(f"no agreement within {NEGOTIATION_MOST:g} s", now)
+
+    def _hung_up(self, guest: Guest, reason: str, now: float) -> None:
+        """The port is closed, by us or by the other side."""
+        self._close(now, reason)
+
+    def _close(self, now: float, reason: str = "") -> None:
+        if not self.closed:
+            self.closed = True
+            self._set_timer(None, None)
+            self.port.close()
+            self._ended(Ending(self._reason or reason, self._lasted), now)
+
+    # Words
+
+    def _on_event(self, event: Event) -> None:
+        now = self._around.watcher.now()
+        match event:
+            case Established():
+                return
+            case AuthFailed():
+                self._reason = self._reason or str(event)
+            case LoopDetected():
+                self._reason = self._reason or (
+                    "our own packets come back: no PPP runs at the other end yet (does it want a login, a --chat?)"
+                )
+            case NoAnswer():
+                self._reason = self._reason or "the server does not answer"
+                self._around.watcher.call_at(now, self._say_goodbye)
+            case LinkDown(reason):
+                self._reason = self._reason or self._denied() or reason
+                self._around.watcher.call_at(now, self._say_goodbye)
+            case ProtocolRejected():
+                self._fail("the server carries no IP", now)
+            case NetworkDown():
+                self._around.say(f"{self.name}: {event}")
+                self._set_timer(now + NEGOTIATION_MOST, self._too_long)
+            case _:
+                self._around.say(f"{self.name}: {event}")
+
+    def _denied(self) -> str:
+        """Why a server hangs up that asked for what we cannot show."""
+        if self.link is None or self._lasted is not None or (denied := self.link.lcp.auth.denied) is None:
+            return ""
+        method = AuthenticationProtocol.describe(denied).removeprefix("auth ")
+        if self._terms.link.credentials is None:
+            return f"the server wants a name and password ({method}); give them with --user and --password-file"
+        return f"the server wants to be shown the password by {method}, and only pap and chap MD5 are known here"
+
+    def _set_timer(self, when: float | None, callback: Callable[[float], None] | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if when is not None and callback is not None:
+            self._timer = self._around.watcher.call_at(when, callback)
+
+
+def usable(address: bytes) -> bool:
+    """Whether a host may have this address: not unspecified, loopback, link-local, multicast or broadcast."""
+    return address[0] not in (0, 127) and address[0] < 224 and address[:2] != b"\xa9\xfe"
+
+
+def _nothing() -> None:
+    pass

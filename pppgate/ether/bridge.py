@@ -1,0 +1,313 @@
+"""The other kind of uplink: one Ethernet guest behind a PPP session, with the very address that IPCP agreed on.
+
+In: what a call has agreed on, packets from the PPP server, packets of the neighbour on the segment.  Out: packets of
+the neighbour on `line`, packets for it on the neighbour's own line, and what DHCP is to tell.  Nothing is translated:
+packets are handed on as they are, but for those that have to be cut for a server with a small MRU.
+
+There is one address, so there is one guest; a second one on the segment gets none.  The guest must find a router in its
+own network, and PPP has no network: `neighbourhood` makes the smallest one that holds both ends.  ARP is answered for
+every address but the guest's own, so that it matters to nobody how small it is.
+
+While the link is down the guest keeps its address, for the next call asks for it again.  Its packets wait, if the link
+is coming up, or they are answered with Host Unreachable.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final, Protocol
+
+from nat.fragment import fragment
+from nat.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, UNREACHABLE, may_answer
+from nat.line import FLOW_LIMIT, Line
+from nat.packet import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp
+from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.card_line import CardLine
+from pppgate.ether.dhcp import Settings
+
+SERVER: Final = bytes((192, 0, 0, 8))
+"""What the segment's router calls itself in DHCP and ICMP: the dummy address of RFC 7600 section 4.8.  It stays the
+same whatever IPCP brings, so that a guest finds the DHCP server again after a redial."""
+FLOW_MOST: Final = 32 * 1024
+"""Octets of one flow that may wait for a slow line: enough for the window of any guest that has an NE2000, and ten
+seconds of a modem, in which other flows overtake.  A fast line takes as much more as its meter finds right."""
+LINE_MOST: Final = 256 * 1024
+"""Octets of all flows."""
+HELD_MOST: Final = 32 * 1024
+"""Octets that may wait while the link is coming up."""
+ERRORS_A_SECOND: Final = 50.0  # RFC 1812 section 4.3.2.8
+
+
+class Addresses(Protocol):
+    """What was agreed on: pppgate.call.Agreed."""
+
+    @property
+    def local(self) -> bytes: ...
+    @property
+    def remote(self) -> bytes | None: ...
+    @property
+    def dns(self) -> tuple[bytes, ...]: ...
+    @property
+    def mtu(self) -> int: ...
+
+
+class Calls(Protocol):
+    """Who makes the link: pppgate.dialler.Dialler."""
+
+    used: float
+
+    @property
+    def hopeful(self) -> bool: ...
+    def wake(self, now: float) -> None: ...
+
+
+class ServerLine(Line):
+    """The packets for the PPP server."""
+
+    def holds(self, key: Hashable) -> int:
+        """Octets of one flow that wait."""
+        queue = self._queues.get(key)
+        return queue.size if queue is not None else 0
+
+
+class Bridge:
+    """segment.Uplink for a Customer of pppgate.call: both sides ask about the one address.
+
+    `calls` is to be set before the segment begins.  `later` is the event loop's timer; `lease` in seconds; `dns`: what
+    the guest is told instead of the
+    server's (4 octets each).
+    """
+
+    calls: Calls
+
+    def __init__(
+        self,
+        count: Counter[str],
+        later: Callable[[float, Callable[[float], None]], object],
+        *,
+        lease: float,
+        dns: tuple[bytes, ...] = (),
+        domain: str = "",
+        search: tuple[str, ...] = (),
+    ) -> None:
+        self.agreed: Addresses | None = None
+        """What holds now, or held when there was a link last."""
+        self.up = False
+        self._line = ServerLine(bytes(4), 1500, _nothing, count)
+        self._line.up = True
+        self._count = count
+        self._later = later
+        self._lease = lease
+        self._dns = dns
+        self._domain = domain
+        self._search = search
+        self.settings: Settings | None = None
+        """What DHCP tells the guest; None before the first link."""
+        self._neighbours: dict[bytes, Neighbour] = {}  # by address; more than one for as long as one has an old address
+        self._holder = ""  # the key of the card that has the address, while it is a neighbour or has a lease
+        self._leased_until = 0.0
+        self._errors = ERRORS_A_SECOND
+        self._errors_at = 0.0
+
+    @property
+    def line(self) -> Line:
+        return self._line
+
+    # What the call says
+
+    def link_up(self, agreed: Addresses, now: float) -> None:
+        before, self.agreed, self.up = self.agreed, agreed, True
+        if before is not None and before.local != agreed.local:
+            self.line.clear()
+            self._holder = ""
+        self.line.mtu = agreed.mtu
+        router, prefix = neighbourhood(agreed.local, agreed.remote)
+        self.settings = Settings(
+            server=SERVER,
+            prefix=prefix,
+            routers=(router,),
+            dns=self._dns or agreed.dns,
+            mtu=agreed.mtu,
+            lease=self._lease,
+            domain=self._domain,
+            search=self._search,
+        )
+
+    def link_down(self, now: float) -> None:
+        self.up = False
+        self.line.clear()
+
+    def receive(self, packet: bytes, now: float) -> None:
+        """A packet from the PPP server."""
+        self.calls.used = now
+        neighbour = self._neighbours.get(packet[16:20])
+        total = _length(packet)
+        if not total:
+            self._count["bridge.malformed"] += 1
+        elif self.agreed is None or packet[16:20] != self.agreed.local:
+            self._count["bridge.not_the_guests"] += 1
+        elif packet[12:16] == packet[16:20]:
+            self._count["bridge.forged"] += 1
+        elif neighbour is None or not isinstance(neighbour.line, Line):
+            self._count["bridge.nobody_there"] += 1
+        else:
+            neighbour.line.send(packet[:total], _flow(packet))
+
+    # What the guest sends
+
+    def _from_guest(self, neighbour: Neighbour, line: CardLine, packet: bytes, now: float) -> None:
+        total = _length(packet)
+        agreed = self.agreed
+        if not total:
+            self._count["bridge.malformed"] += 1
+        elif agreed is None or packet[12:16] != agreed.local:
+            self._count["bridge.old_address"] += 1  # until its lease is renewed
+        elif not reaches(packet[16:20]):
+            self._count["bridge.stays"] += 1
+        elif self.up:
+            self.calls.used = now
+            line.heard(packet, now)
+            flow_most = max(FLOW_MOST, self._line.flow_limit)
+            self._forward(neighbour, packet[:total], agreed.mtu, flow_most, LINE_MOST, now)
+        else:
+            self.calls.wake(now)
+            if self.calls.hopeful:
+                self._forward(neighbour, packet[:total], agreed.mtu, HELD_MOST, HELD_MOST, now)
+            else:
+                self._count["bridge.link_down"] += 1
+                self._complain(neighbour, packet, HOST_UNREACHABLE, 0, now)
+
+    def _forward(
+        self, neighbour: Neighbour, packet: bytes, mtu: int, flow_most: int, line_most: int, now: float
+    ) -> None:
+        line = self._line
+        key = _flow(packet)
+        if line.queued + len(packet) > line_most or line.holds(key) + len(packet) > flow_most:
+            self._count["bridge.queue_full"] += 1
+        elif len(packet) <= mtu:
+            line.send(packet, key)
+        elif packet[6] << 8 & DONT_FRAGMENT:
+            self._complain(neighbour, packet, FRAGMENTATION_NEEDED, mtu, now)
+        else:
+            for piece in fragment(packet, mtu):
+                line.send(piece, key)
+
+    def _complain(self, neighbour: Neighbour, packet: bytes, code: int, mtu: int, now: float) -> None:
+        """Destination Unreachable (RFC 792; `mtu`: RFC 1191 section 4), where it is due and not too often."""
+        hlen = (packet[0] & 0x0F) * 4
+        self._errors = min(ERRORS_A_SECOND, self._errors + (now - self._errors_at) * ERRORS_A_SECOND)
+        self._errors_at = now
+        if self._errors < 1.0 or not may_answer(packet, hlen) or not isinstance(neighbour.line, Line):
+            self._count["bridge.error_not_sent"] += 1
+            return
+        self._errors -= 1.0
+        self._count["bridge.error_sent"] += 1
+        rest = mtu.to_bytes(4, "big")
+        message = build_icmp(SERVER, packet[12:16], UNREACHABLE, code, rest, packet[: hlen + 8])
+        neighbour.line.send(message, "icmp.error")
+
+    # segment.Uplink
+
+    def owns(self, address: bytes) -> bool:
+        agreed = self.agreed
+        return agreed is not None and address != agreed.local and reaches(address)
+
+    def admit(self, keys: tuple[str, ...], address: bytes, now: float) -> bool:
+        if self.agreed is None:
+            self.calls.wake(now)
+            return False
+        if address != self.agreed.local or not self.is_free(keys[-1], now):
+            return False
+        self._holder = keys[-1]
+        return True
+
+    def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
+        return self.agreed is not None and address == self.agreed.local and self._holder == keys[-1]
+
+    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
+        line = CardLine(neighbour.address, self.line.mtu, neighbour.kick, self._count, self._later)
+        line.up = True
+        line.flow_limit = FLOW_LIMIT
+        neighbour.line = line
+
+        def receive(packet: bytes, now: float) -> None:
+            self._from_guest(neighbour, line, packet, now)
+
+        neighbour.receive = receive
+        self._neighbours[neighbour.address] = neighbour
+
+    def leave(self, neighbour: Neighbour, now: float) -> None:
+        del self._neighbours[neighbour.address]
+        if self.agreed is not None and neighbour.address == self.agreed.local:
+            self._holder = ""
+
+    def expected(self) -> Iterable[bytes]:
+        return () if self.agreed is None else (self.agreed.local,)
+
+    # Who has the address
+
+    def is_free(self, key: str, now: float) -> bool:
+        """Whether the card known by `key` may have the address: nobody has it, or it is its own already."""
+        if self.agreed is not None and self.agreed.local not in self._neighbours and now >= self._leased_until:
+            self._holder = ""
+        return self._holder in ("", key)
+
+    def holder(self, address: bytes) -> str | None:
+        """The key of the card that has the address."""
+        return (self._holder or None) if self.agreed is not None and address == self.agreed.local else None
+
+    def lend(self, key: str, now: float) -> None:
+        self._holder, self._leased_until = key, now + self._lease
+
+    def take_back(self, key: str) -> None:
+        if key == self._holder:
+            self._holder = ""
+
+
+def neighbourhood(local: bytes, remote: bytes | None) -> tuple[bytes, int]:
+    """(router, prefix): the smallest network around `local` with a router in it, neither its first or last address.
+
+    The router is the server itself where that lies within the same /16, else the address beside `local`; it is only a
+    name to ask the MAC address of, and whoever has it beyond the link is reached all the same.
+    """
+    ours = int.from_bytes(local, "big")
+    candidates = [] if remote is None else [(int.from_bytes(remote, "big"), 16)]
+    candidates += [(ours ^ 3, 30), (ours ^ 1, 1)]
+    for router, least in candidates:
+        for prefix in range(30, least - 1, -1):
+            if _both_hosts(ours, router, prefix):
+                return router.to_bytes(4, "big"), prefix
+    return (ours ^ 1).to_bytes(4, "big"), 1  # 128.0.0.0, which is no host's
+
+
+def _both_hosts(one: int, other: int, prefix: int) -> bool:
+    mask = (1 << 32 - prefix) - 1
+    return one & ~mask == other & ~mask and one != other and all(0 < each & mask < mask for each in (one, other))
+
+
+def reaches(address: bytes) -> bool:
+    """Whether packets for the address may go out over the link: not this network, loopback, link-local, multicast or
+    broadcast (RFC 1122 section 3.2.1.3, RFC 3927 section 2.7)."""
+    return address[0] not in (0, 127) and address[0] < 224 and address[:2] != b"\xa9\xfe"
+
+
+def _length(packet: bytes) -> int:
+    """The total length of an IPv4 packet that may be followed by padding; 0 if it is none."""
+    if len(packet) < 20 or packet[0] >> 4 != 4:
+        return 0
+    hlen, total = (packet[0] & 0x0F) * 4, packet[2] << 8 | packet[3]
+    return total if 20 <= hlen <= total <= len(packet) else 0
+
+
+def _flow(packet: bytes) -> tuple[bytes, bytes]:
+    """What packets of one connection have in common: protocol, addresses, and ports where they are to be seen."""
+    protocol = packet[9]
+    hlen = (packet[0] & 0x0F) * 4
+    whole = not (packet[6] << 8 | packet[7]) & (OFFSET_MASK | 0x2000)
+    ports = packet[hlen : hlen + 4] if whole and protocol in (TCP, UDP) else b""
+    return packet[9:10] + ports, packet[12:20]
+
+
+def _nothing() -> None:
+    pass
+
+
