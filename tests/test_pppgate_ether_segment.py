@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nat.packet import build_ipv4, build_udp
 from pppgate.ether import arp
-from pppgate.ether.bridge_port import QUEUE_MOST, BridgePort, Neighbour
+from pppgate.ether.bridge_port import BUSY_FRAMES, BUSY_WITHIN, QUEUE_MOST, BridgePort, Neighbour
 from pppgate.ether.dhcp import Answer
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
@@ -446,6 +446,48 @@ class TestWhoIsWhere:
         world.segment.close(0.0)
         assert not world.uplink.here and all(port.closed for port in world.ports) and not world.watcher.readers
         assert "unplugged" not in world.said[-1]
+
+
+class TestPace:
+    """A busy guest's frames are let gather, an idle one's are read at once."""
+
+    def busy(self) -> World:
+        world = World(1)
+        world.say(0, *[ip_frame(mac(1), ip(15), OUTSIDE)] * BUSY_FRAMES)
+        return world
+
+    def look(self, world: World) -> None:
+        when, callback = world.watcher.timers.pop()
+        world.now = when
+        callback(when)  # type: ignore[operator]
+        world.flush()
+
+    def test_a_few_frames_change_nothing(self) -> None:
+        world = World(1)
+        for _ in range(100):
+            world.now += BUSY_WITHIN / 4
+            world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))
+        assert world.ports[0].fd in world.watcher.readers and not world.watcher.timers
+
+    def test_a_busy_guest_is_looked_at_by_the_clock_and_loses_nothing(self) -> None:
+        world = self.busy()
+        assert world.ports[0].fd not in world.watcher.readers
+        world.ports[0].arrives = [ip_frame(mac(1), ip(15), OUTSIDE)] * 40
+        self.look(world)
+        assert len(world.uplink.received) == BUSY_FRAMES + 40
+
+    def test_when_it_falls_silent_it_is_watched_again(self) -> None:
+        world = self.busy()
+        for _ in range(4):
+            if world.watcher.timers:
+                self.look(world)
+        assert world.ports[0].fd in world.watcher.readers and not world.watcher.timers
+
+    def test_one_that_ends_meanwhile_is_not_looked_at_again(self) -> None:
+        world = self.busy()
+        world.bridge_ports[0].hang_up("was unplugged", world.now)
+        self.look(world)
+        assert not world.watcher.readers and not world.watcher.timers
 
 
 class TestDhcp:
