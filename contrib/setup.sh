@@ -78,6 +78,11 @@ find_python() {
 
 can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
+# A QEMU that takes our cards, for the tests that need one; the older ones do without.
+want_newer_qemu() {
+    "$root/contrib/newer-qemu" >/dev/null || say "the tests of cards over vfio-user are skipped"
+}
+
 # The environment, made anew when pyproject.toml has changed since. Sets $python.
 make_venv() {
     local base stamp

@@ -7,6 +7,7 @@ pair of non-blocking descriptors with four small calls. Neither knows what the b
 The `Watcher` is the event loop as this package needs it. It is structural, so that tests bring their own.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -91,6 +92,8 @@ class Link(Protocol):
     """Set by the owner: takes one sentence about the link itself ("127.0.0.1:4000 refuses; trying again")."""
     ended: Callable[[], None]
     """Set by the owner: called once when the link will never make another port (stdio after end of file)."""
+    count: Counter[str]
+    """What the link itself dropped, by name, no port being there for it."""
 
     def start(self, watcher: Watcher, on_port: Callable[[Port], None]) -> None: ...
     def stop(self) -> None:
@@ -107,6 +110,7 @@ class LinkBase:
         self.description = url
         self.note: Callable[[str], None] = _ignore
         self.ended: Callable[[], None] = _nothing
+        self.count: Counter[str] = Counter()
 
 
 class Backoff:

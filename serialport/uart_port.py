@@ -247,7 +247,6 @@ class SerialChip(ChipHost):
 
     def _carrier_lost(self) -> None:
         self._port = None
-        self._given = self._dry = False
         now = self._now()
         self.uart.hold(False, now)
         self.uart.set_modem_inputs(dcd=False, now=now)

@@ -54,6 +54,7 @@ class EtherLink(Protocol):
     description: str
     note: Callable[[str], None]
     ended: Callable[[], None]
+    count: Counter[str]
 
     def start(self, watcher: Watcher, on_port: Callable[[FramePort], None]) -> None: ...
     def stop(self) -> None: ...
