@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         if words[:1] == ["eoppp"]:
-            from pppgate.eoppp_cli import main as eoppp
+            from pppgate.eoppp.cli import main as eoppp
 
             return eoppp(words[1:])
         config = parse(words)

@@ -14,8 +14,8 @@ from watching import Watching
 
 from nat.line import Line
 from nat.table import Deadlines
-from pppgate.call import Agreed, Surroundings, Terms
-from pppgate.dialler import Dialler, Habits
+from pppgate.eoppp.call import Agreed, Surroundings, Terms
+from pppgate.eoppp.dialler import Dialler, Habits
 from pppgate.flusher import Dirty
 from serialport.port import HangUp, LinkBase, Port, PortError
 

@@ -1,4 +1,4 @@
-"""pppgate.eoppp_cli: from words to a config, and mistakes to one sentence."""
+"""pppgate.eoppp.cli: from words to a config, and mistakes to one sentence."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lcp.link import Credentials
-from pppgate.chat import Expect
 from pppgate.config import ConfigError
-from pppgate.eoppp import EopppConfig
-from pppgate.eoppp_cli import main, parse, parser
+from pppgate.eoppp.chat import Expect
+from pppgate.eoppp.cli import main, parse, parser
+from pppgate.eoppp.wiring import EopppConfig
 
 ENDS = ("--ether", "ether:unix-listen:/tmp/eth0", "--ppp", "pty:")
 

@@ -1,4 +1,4 @@
-"""pppgate.dialler and pppgate.call: calls to a server of this project, on links that come and go, on a fake clock."""
+"""pppgate.eoppp.dialler and .call: calls to a server of this project, on links that come and go, on a fake clock."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ from ppp_ends import DNS, GATEWAY, GUEST, End, server
 from ipcp.protocol import Ipcp
 from lcp.link import Credentials, LinkConfig
 from lcp.secrets import Anyone, Entry, Secrets
-from pppgate.call import NEGOTIATION_MOST, SETTLE, Agreed, Terms
-from pppgate.chat import parse
-from pppgate.dialler import HOLD, RETRY_MOST, Habits, State
+from pppgate.eoppp.call import NEGOTIATION_MOST, SETTLE, Agreed, Terms
+from pppgate.eoppp.chat import parse
+from pppgate.eoppp.dialler import HOLD, RETRY_MOST, Habits, State
 
 UP = Agreed(GUEST, GATEWAY, (DNS,), 1500)
 LINK = LinkConfig(peer="the server")

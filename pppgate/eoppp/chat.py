@@ -14,7 +14,7 @@ Words end at a blank or the end of a line; `#` where a word could begin makes th
 Escapes, in both: \b \n \r \s (space) \t \N (NUL) \\ \- \ooo (octal) ^C; in what is sent also \d (a second's delay),
 \p (a tenth of one), \q (what is sent is a secret), \c at the end (no carriage return).
 
-In: a file's text.  Out: steps, or a ChatError.  `pppgate.conversation` plays them.
+In: a file's text.  Out: steps, or a ChatError.  `pppgate.eoppp.conversation` plays them.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""pppgate.conversation: scripts against a modem that says what a test wants, when it wants."""
+"""pppgate.eoppp.conversation: scripts against a modem that says what a test wants, when it wants."""
 
 import math
 import sys
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pppgate.chat import ChatError, parse
-from pppgate.conversation import HEARD_MOST, TIMEOUT, Conversation
+from pppgate.eoppp.chat import ChatError, parse
+from pppgate.eoppp.conversation import HEARD_MOST, TIMEOUT, Conversation
 
 
 class Rig:

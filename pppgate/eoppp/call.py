@@ -2,7 +2,7 @@
 
 In: a port that is open, the surroundings of the process, and for whom the call is made (a Customer).  Out: while IP is
 up, packets both ways for the customer; sentences; and once `ended(Ending)`, when the port has been closed.
-The dialler (pppgate.dialler) decides when there is a call; this file, how one goes.
+The dialler (pppgate.eoppp.dialler) decides when there is a call; this file, how one goes.
 """
 
 import random
@@ -26,8 +26,8 @@ from lcp.packet import Code
 from lcp.protocol import AuthenticationProtocol
 from nat.line import Line
 from nat.table import Deadlines
-from pppgate.chat import Step
-from pppgate.conversation import Conversation
+from pppgate.eoppp.chat import Step
+from pppgate.eoppp.conversation import Conversation
 from pppgate.flusher import Dirty
 from pppgate.guest import Guest
 from serialport.port import HangUp, Port, Timer, Watcher

@@ -20,8 +20,8 @@ from nat.fragment import fragment
 from nat.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, UNREACHABLE, may_answer
 from nat.line import FLOW_LIMIT, Line
 from nat.packet import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp
+from pppgate.eoppp.card_line import CardLine
 from pppgate.ether.bridge_port import Neighbour
-from pppgate.ether.card_line import CardLine
 from pppgate.ether.dhcp import Settings
 
 SERVER: Final = bytes((192, 0, 0, 8))
@@ -38,7 +38,7 @@ ERRORS_A_SECOND: Final = 50.0  # RFC 1812 section 4.3.2.8
 
 
 class Addresses(Protocol):
-    """What was agreed on: pppgate.call.Agreed."""
+    """What was agreed on: pppgate.eoppp.call.Agreed."""
 
     @property
     def local(self) -> bytes: ...
@@ -51,7 +51,7 @@ class Addresses(Protocol):
 
 
 class Calls(Protocol):
-    """Who makes the link: pppgate.dialler.Dialler."""
+    """Who makes the link: pppgate.eoppp.dialler.Dialler."""
 
     used: float
 
@@ -70,7 +70,7 @@ class ServerLine(Line):
 
 
 class Bridge:
-    """segment.Uplink for a Customer of pppgate.call: both sides ask about the one address.
+    """segment.Uplink for a Customer of pppgate.eoppp.call: both sides ask about the one address.
 
     `calls` is to be set before the segment begins.  `later` is the event loop's timer; `lease` in seconds; `dns`: what
     the guest is told instead of the

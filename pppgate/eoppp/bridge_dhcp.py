@@ -7,7 +7,7 @@ different ones, and there is no second address for the latter.
 
 from collections import Counter
 
-from pppgate.ether.bridge import Bridge
+from pppgate.eoppp.bridge import Bridge
 from pppgate.ether.dhcp import Answer, DhcpServer, Settings
 from pppgate.ether.dhcp_clients import mac_key
 

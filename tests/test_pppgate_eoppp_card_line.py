@@ -1,4 +1,4 @@
-"""pppgate.ether.card_line: what is on the way to a card, by a sender and a guest that a test plays."""
+"""pppgate.eoppp.card_line: what is on the way to a card, by a sender and a guest that a test plays."""
 
 import struct
 from collections import Counter
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nat.packet import TCP, build_ipv4, build_udp
-from pppgate.ether.card_line import CARD_MOST, FLOWS_MOST, PAGE, QUIET, CardLine
+from pppgate.eoppp.card_line import CARD_MOST, FLOWS_MOST, PAGE, QUIET, CardLine
 
 SERVER, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 15))
 FULL = 1460

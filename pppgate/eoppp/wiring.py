@@ -15,13 +15,13 @@ from functools import partial
 from ipcp.protocol import UNSPECIFIED
 from lcp.link import Credentials, LinkConfig
 from nat.table import Deadlines
-from pppgate.call import Surroundings, Terms
 from pppgate.capture import Capture
-from pppgate.chat import Step
 from pppgate.config import ConfigError
-from pppgate.dialler import Dialler, Habits
-from pppgate.ether.bridge import SERVER, Bridge
-from pppgate.ether.bridge_dhcp import BridgeDhcp
+from pppgate.eoppp.bridge import SERVER, Bridge
+from pppgate.eoppp.bridge_dhcp import BridgeDhcp
+from pppgate.eoppp.call import Surroundings, Terms
+from pppgate.eoppp.chat import Step
+from pppgate.eoppp.dialler import Dialler, Habits
 from pppgate.ether.frame import gateway_mac
 from pppgate.ether.port import EtherLink, FramePort
 from pppgate.ether.segment import Segment

@@ -1,4 +1,4 @@
-"""pppgate.ether.bridge: one guest behind a PPP session, without either; DHCP by messages that a client would send."""
+"""pppgate.eoppp.bridge: one guest behind a PPP session, without either; DHCP by messages that a client would send."""
 
 import struct
 from collections import Counter
@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from nat.line import Line
 from nat.packet import DONT_FRAGMENT, build_ipv4, build_udp, checksum
-from pppgate.call import Agreed
-from pppgate.ether.bridge import (
+from pppgate.eoppp.bridge import (
     ERRORS_A_SECOND,
     FLOW_MOST,
     HELD_MOST,
@@ -22,7 +21,8 @@ from pppgate.ether.bridge import (
     neighbourhood,
     reaches,
 )
-from pppgate.ether.bridge_dhcp import BridgeDhcp
+from pppgate.eoppp.bridge_dhcp import BridgeDhcp
+from pppgate.eoppp.call import Agreed
 from pppgate.ether.bridge_port import Neighbour
 
 

@@ -1,6 +1,6 @@
 """A chat script at work: what is said to a modem or a login prompt before PPP begins.
 
-In: the steps of a script (pppgate.chat), octets from the line, the clock.  Out: octets through `send`, sentences
+In: the steps of a script (pppgate.eoppp.chat), octets from the line, the clock.  Out: octets through `send`, sentences
 through `say`, and once `done(failure, rest, now)`: "" and what the line said after the last expected word, or one
 clause that says what went wrong.  pexpect (extra `chat`) looks for the words; it sees neither a descriptor nor a clock,
 so that nothing here waits.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lcp.packet import printable
-from pppgate.chat import Abort, ChatError, Expect, Say, Sending, Step, Timeout
+from pppgate.eoppp.chat import Abort, ChatError, Expect, Say, Sending, Step, Timeout
 
 TIMEOUT: Final = 45.0
 """Seconds that chat(8) waits when nothing else is said."""

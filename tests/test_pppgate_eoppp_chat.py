@@ -1,4 +1,4 @@
-"""pppgate.chat: scripts as chat(8) has them, and what is wrong with them said by file and line."""
+"""pppgate.eoppp.chat: scripts as chat(8) has them, and what is wrong with them said by file and line."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pppgate.chat import (
+from pppgate.eoppp.chat import (
     ABORTS_MOST,
     DELAY,
     FILE_MOST,

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final
 
 from ipcp.protocol import UNSPECIFIED
-from pppgate.call import Agreed, Call, Customer, Ending, Surroundings, Terms
+from pppgate.eoppp.call import Agreed, Call, Customer, Ending, Surroundings, Terms
 from serialport.port import Backoff, HangUp, Link, Port, PortError, Timer
 
 RETRY_FIRST: Final = 1.0

@@ -151,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
 
 def parse(argv: Sequence[str], warn: Callable[[str], None]) -> Any:
     """The EopppConfig that a command line asks for.  Raises ConfigError; --help and --version leave."""
-    from pppgate.eoppp import EopppConfig
+    from pppgate.eoppp.wiring import EopppConfig
 
     given: dict[str, Any] = vars(parser().parse_args(list(argv)))
     user, password_file, chat = given.pop("user"), given.pop("password_file"), given.pop("chat")
@@ -198,8 +198,8 @@ def _read_password(path: str, warn: Callable[[str], None]) -> bytes:
 
 
 def _chat(path: str | None) -> Any:
-    from pppgate.chat import ChatError, load
-    from pppgate.conversation import need_pexpect
+    from pppgate.eoppp.chat import ChatError, load
+    from pppgate.eoppp.conversation import need_pexpect
 
     if path is None:
         return ()
@@ -217,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         config = parse(argv, _tell)
-        from pppgate.eoppp import run
+        from pppgate.eoppp.wiring import run
 
         return run(config)
     except (ConfigError, PortError) as error:
