@@ -6,10 +6,11 @@ In: argv. Out: the exit status. What runs is `pppgate.wiring.run(config)`.
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from pppgate import __version__
-from pppgate.config import Config, ConfigError, build, load
+from pppgate.arguments import Parser, answer
+from pppgate.config import Config, build, load
 
 _DESCRIPTION = """\
 The network for anything with a serial port. A guest runs an ordinary PPP client on its serial line; pppgate
@@ -66,16 +67,8 @@ The exit status is 0 after SIGINT or SIGTERM, and 2 when something asked for can
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse would print its usage and leave; here a mistake is one sentence like any other."""
-        message = message.replace("unrecognized arguments:", "there is no option")
-        message = message.replace("ignored explicit argument", "takes no value, but was given")
-        raise ConfigError(f"{message[:1].upper()}{message[1:]}; see pppgate --help.")
-
-
 def parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="pppgate",
         usage="pppgate [serve] [LINK ...] [options]\n       pppgate eoppp --ether LINK --ppp PORT [options]",
         description=_DESCRIPTION,
@@ -145,28 +138,16 @@ def parse(argv: Sequence[str]) -> Config:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status: 0, 2 for a mistake of the user, 128 + N after signal N."""
-    from serialport.port import PortError
-
     words = sys.argv[1:] if argv is None else list(argv)
-    try:
-        if words[:1] == ["eoppp"]:
-            from pppgate.eoppp.cli import main as eoppp
+    if words[:1] == ["eoppp"]:
+        from pppgate.eoppp.cli import main as eoppp
 
-            return eoppp(words[1:])
-        config = parse(words)
-        from pppgate.wiring import run
-
-        return run(config)
-    except (ConfigError, PortError) as error:
-        return _complain(str(error))
-    except KeyboardInterrupt:
-        return 130
+        return eoppp(words[1:])
+    return answer(lambda: _serve(words))
 
 
-def _complain(sentence: str) -> int:
-    try:
-        sys.stderr.write(f"pppgate: {sentence}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
-    return 2
+def _serve(words: Sequence[str]) -> int:
+    config = parse(words)
+    from pppgate.wiring import run
+
+    return run(config)

@@ -6,13 +6,13 @@ In: argv after the word `eoppp`.  Out: the exit status.  What runs is `pppgate.e
 import argparse
 import os
 import stat
-import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from lcp.link import Credentials
 from pppgate import __version__
+from pppgate.arguments import Parser, answer, tell
 from pppgate.config import LOG_LEVELS, ConfigError
 from pppgate.config import build as build_config
 
@@ -62,16 +62,6 @@ for cannot be done.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """A mistake is one sentence like any other, as in pppgate.cli."""
-        message = message.replace("unrecognized arguments:", "there is no option")
-        message = message.replace("ignored explicit argument", "takes no value, but was given")
-        message = message.replace("the following arguments are required:", "there is no")
-        message = message.removeprefix("argument ")
-        raise ConfigError(f"{message[:1].upper()}{message[1:]}; see pppgate eoppp --help.")
-
-
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
@@ -105,7 +95,7 @@ def _address(text: str) -> bytes:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="pppgate eoppp",
         usage="pppgate eoppp --ether LINK --ppp LINK [options]",
         description=_DESCRIPTION,
@@ -213,23 +203,11 @@ def _chat(path: str | None) -> Any:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command.  Returns the exit status: 0, 1, 2, or 128 + N after a second signal N."""
-    from serialport.port import PortError
-
-    try:
-        config = parse(argv, _tell)
-        from pppgate.eoppp.wiring import run
-
-        return run(config)
-    except (ConfigError, PortError) as error:
-        _tell(str(error))
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return answer(lambda: _run(argv))
 
 
-def _tell(sentence: str) -> None:
-    try:
-        sys.stderr.write(f"pppgate: {sentence}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
+def _run(argv: Sequence[str]) -> int:
+    config = parse(argv, tell)
+    from pppgate.eoppp.wiring import run
+
+    return run(config)
