@@ -64,7 +64,13 @@ class Gateway:
         return station
 
     def leave(self, station: Station, now: float) -> None:
-        """The guest's link is down; its flows wait for it to come back."""
+        """The guest's link is down; its flows wait for it to come back.  A guest without any is forgotten at once: one
+        that changes its address all the time must not fill the memory."""
+        if self.stations.get(station.line.address) is not station:
+            return  # another guest has the address, and the flows of this one have ended
+        if not station.has_flows:
+            self.detach(station.line.address, now)
+            return
         station.line.up = False
         station.line.clear()
         self.context.deadlines.arm(station, now + KEEP_AWAY)

@@ -133,6 +133,10 @@ class Station:
             first_fragment, (first_fragment[0] & 0x0F) * 4, TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now
         )
 
+    @property
+    def has_flows(self) -> bool:
+        return bool(self.tcp.flows or self.tcp.connecting or len(self.udp) or len(self.echo))
+
     def tick(self, now: float) -> None:
         """The guest has been away for too long."""
         self._gateway.detach(self.line.address, now)

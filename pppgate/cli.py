@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     add("--echo-interval", metavar="S", help="seconds between echoes on a silent link, 0 for none (30)")
     add = parser.add_argument_group("the program").add_argument
     add("--config", metavar="FILE", help="TOML file with the same names (links = [...]); options here win")
-    add("--pcap", metavar="FILE", help="write every PPP frame to FILE, for Wireshark")
+    add("--pcap", metavar="FILE", help="write every frame, PPP and Ethernet, to FILE, for Wireshark")
     add("--log-level", metavar="LEVEL", help="error, warning, info or debug (info)")
     add("-v", "--verbose", action="count", help="show control packets in words; -vv shows more")
     add("--version", action="version", version=f"pppgate {__version__}")

@@ -96,7 +96,7 @@ class Config:
     forward: tuple[Forward, ...] = ()
     """Ports of the host that lead to a guest."""
     pcap: str | None = None
-    """File for a capture of every PPP frame, for Wireshark."""
+    """File for a capture of every frame, PPP and Ethernet, for Wireshark."""
     log_level: str = "info"
     """One of LOG_LEVELS: the least important lines that are shown."""
     verbose: int = 0

@@ -20,6 +20,7 @@ from pppgate.ether.frame import gateway_mac
 from pppgate.ether.leases import PoolLeases
 from pppgate.ether.segment import Segment
 from pppgate.flusher import Dirty
+from pppgate.notices import Notices
 from serialport.port import Watcher
 
 LEASE = 86400.0
@@ -46,8 +47,9 @@ class NatUplink:
 
     def admit(self, keys: tuple[str, ...], address: bytes, now: float) -> bool:
         """A host with a fixed address has it by using it first; one that has several has the others by name."""
-        if self.leases.holder(address) is not None:
-            return self.holds(keys, address)
+        holder = self.leases.holder(address)
+        if holder is not None:  # what was only offered is a lease from now on, or a guest on a serial line might get it
+            return self.holds(keys, address) and self.leases.bind(holder, address, now)
         for key in (keys[-1], _another(keys, address)):
             if self.leases.bind(key, address, now):
                 self._by_use[address] = key
@@ -122,5 +124,6 @@ def build_lan(
     expected = [(forward.guest or config.guest).packed for forward in config.forward]
     uplink = NatUplink(gateway, pool, config.mtu, expected)
     dhcp = DhcpServer(uplink.leases, lambda: settings, count)
-    segment = Segment(gateway_mac(address), address, uplink, dhcp, watcher, dirty, say, count)
+    notices = Notices(say, watcher.now, repeat_after=0.0)  # a guest decides how often it is refused an address
+    segment = Segment(gateway_mac(address), address, uplink, dhcp, watcher, dirty, notices, count)
     return Lan(segment, uplink.leases)

@@ -157,7 +157,7 @@ class Server:
             self._say_started(cable)
 
     def _prepare(self, link: Link | EtherLink) -> None:
-        link.note = self.say.event
+        link.note = Notices(self.say.event, self.loop.now, repeat_after=0.0)  # callers decide how often
         link.ended = partial(self._link_ended, link)
 
     def _say_started(self, link: Link | EtherLink) -> None:

@@ -5,7 +5,8 @@ interrupt line; on the port, what the guest sends.  It knows nothing of what the
 
     carrier   DCD is up from `attach` until the port hangs up and the guest has been given what came before
     DSR, CTS  up; on a port that has modem lines (a tty), what these say, looked at every LOOK_EVERY
-    DTR, RTS, break   on a port that has such lines, as the guest drives them
+    DTR, RTS, break   on a port that has such lines, as the guest drives them; a break that comes there reaches the
+              guest with the next look, by the kernel's count, so its place among the octets is not exact
     DTR drop  closes a port without modem lines, which a socket's peer sees as the end of the connection; nothing of it
               passes through a pty, whose link finds the guest of the slave again
     RTS       holds back what comes (see ChipHost); what a port's own buffer cannot hold stays in the kernel
@@ -38,6 +39,9 @@ LOOK_EVERY = 0.05
 # asm-generic/ioctls.h; not in Python's termios
 TIOCSBRK = 0x5427
 TIOCCBRK = 0x5428
+TIOCGICOUNT = 0x545D
+# linux/serial.h, struct serial_icounter_struct: twenty ints, of which the tenth counts breaks
+_COUNTS, _BREAKS = 20, 9
 
 
 class ModemInputs(NamedTuple):
@@ -54,6 +58,9 @@ class ModemLines(Protocol):
     def sense(self) -> ModemInputs | None:
         """None when the device has gone, which its port tells in its own way."""
 
+    def broken(self) -> bool:
+        """Whether a break has come since this was asked last."""
+
 
 class TtyLines:
     """Those of a terminal device, by ioctl (tty_ioctl(4))."""
@@ -61,6 +68,15 @@ class TtyLines:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._bits = array.array("i", [0])
+        self._counts = array.array("i", [0] * _COUNTS)
+        self._breaks = self._count_breaks()
+
+    def ignore_breaks(self) -> None:
+        """Have no zero among the octets for each, since they are counted."""
+        with suppress(OSError, termios.error):
+            attributes = termios.tcgetattr(self._fd)
+            attributes[0] |= termios.IGNBRK
+            termios.tcsetattr(self._fd, termios.TCSANOW, attributes)
 
     def drive(self, outputs: ModemOutputs) -> None:
         up = (termios.TIOCM_DTR if outputs.dtr else 0) | (termios.TIOCM_RTS if outputs.rts else 0)
@@ -83,13 +99,25 @@ class TtyLines:
             dcd=bool(bits & termios.TIOCM_CD),
         )
 
+    def broken(self) -> bool:
+        before, self._breaks = self._breaks, self._count_breaks()
+        return self._breaks != before
+
+    def _count_breaks(self) -> int:
+        with suppress(OSError):  # not every driver counts
+            fcntl.ioctl(self._fd, TIOCGICOUNT, self._counts)
+        return self._counts[_BREAKS]
+
 
 def lines_of(port: Port) -> ModemLines | None:
     """The modem lines of a terminal that has them: a pty has none."""
     if not os.isatty(port.write_fd):
         return None
     lines = TtyLines(port.write_fd)
-    return None if lines.sense() is None else lines
+    if lines.sense() is None:
+        return None
+    lines.ignore_breaks()
+    return lines
 
 
 class UartBridge(ChipHost):
@@ -233,6 +261,9 @@ class UartBridge(ChipHost):
         if inputs is not None:
             self.uart.set_modem_inputs(now=now, **inputs._asdict())
         if self._lines is not None:
+            if self._lines.broken():
+                self.uart.receive_break(now)
+                self._arm()
             self._looking = self._watcher.call_at(now + LOOK_EVERY, self._look)
 
     def _carrier_lost(self, now: float) -> None:

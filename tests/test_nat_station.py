@@ -248,6 +248,14 @@ def test_a_guest_that_comes_back_is_asked_about_its_connections_and_one_that_sta
     assert net.guest.deadline == math.inf
 
 
+def test_a_guest_that_lost_its_address_to_another_takes_nothing_with_it_when_it_leaves() -> None:
+    net = Net()
+    other = net.gateway.arrive(GUEST, 1500, lambda: None, NOW, "another")
+    net.gateway.leave(net.guest, NOW)
+    net.context.deadlines.expire(NOW + KEEP_AWAY + 1)
+    assert net.gateway.stations[GUEST] is other and other.line.up
+
+
 def test_random_packets_are_survived() -> None:
     net = Net(host_loopback=False)
     random = Random(3)

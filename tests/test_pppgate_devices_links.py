@@ -214,6 +214,32 @@ def test_the_model_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
         world.close()
 
 
+@pytest.mark.parametrize(("pace", "status"), [("none", 0x60), ("line", 0x00)])
+def test_the_pace_is_the_one_that_was_asked_for(tmp_path: Path, pace: str, status: int) -> None:
+    world = World(open_uart(f"uart:vfio-user:{tmp_path}/com,pace={pace}"))
+    client = world.plug()
+    for register, value in ((3, 0x80), (1, 0xFF), (3, 0x03), (4, 0x03), (0, 0x55), (0, 0x55)):
+        world.ask(client, vfio.write(register, bytes((value,))))
+    assert world.register(client, 5) == status  # at less than two baud, the second octet waits for the first
+    world.close()
+
+
+@pytest.mark.parametrize(("memory", "last"), [("16k", 0x7FFF), ("32k", 0xBFFF)])
+def test_the_memory_is_as_large_as_was_asked_for(tmp_path: Path, memory: str, last: int) -> None:
+    world = World(open_ne2k(f"ne2k:vfio-user:{tmp_path}/eth,memory={memory}"))
+    client = world.plug()
+    read = bytearray()
+    for address in (last, last + 1):
+        for command in (0x12, 0x0A):  # remote write, remote read
+            for register, value in ((14, 0x48), (8, address & 0xFF), (9, address >> 8), (10, 1), (11, 0), (0, command)):
+                world.ask(client, vfio.write(register, bytes((value,))))
+            if command == 0x12:
+                world.ask(client, vfio.write(0x10, b"\xa5"))
+        read.append(world.register(client, 0x10))
+    assert read == b"\xa5\xff"
+    world.close()
+
+
 def test_nonsense_ends_the_connection_and_is_told(uart: World) -> None:
     client = uart.plug()
     client.sendall(b"Hello? Is anybody there?")

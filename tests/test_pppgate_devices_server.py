@@ -119,6 +119,13 @@ def test_registers_and_the_interrupt(rig: Rig, event: int) -> None:
     assert events(event) == 1
 
 
+def test_a_client_that_lets_writes_to_its_event_wait_stops_nobody(rig: Rig, event: int) -> None:
+    rig.ask(vfio.set_irqs(0x24), event)
+    os.set_blocking(event, True)
+    os.eventfd_write(event, 0xFFFF_FFFF_FFFF_FFFE)
+    assert rig.ask(vfio.write(0, b"\x55"))[0].flags == vfio.REPLY
+
+
 def test_an_interrupt_in_the_middle_of_accesses_waits_until_they_pause(rig: Rig, event: int) -> None:
     rig.ask(vfio.set_irqs(0x24), event)
     rig.ask(vfio.write(0, b"\1") + vfio.write(0, b"\0"))

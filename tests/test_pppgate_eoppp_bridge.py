@@ -8,6 +8,7 @@ import pytest
 from ether_guest import ACK, DECLINE, DISCOVER, MAC, NAK, OFFER, RELEASE, REQUEST, dhcp_message, dhcp_options
 from hypothesis import given
 from hypothesis import strategies as st
+from test_pppgate_ether_segment import FakeDhcp, FakePort, FakeWatcher
 
 from nat.line import Line
 from nat.packet import DONT_FRAGMENT, build_ipv4, build_udp, checksum
@@ -24,6 +25,8 @@ from pppgate.eoppp.bridge import (
 from pppgate.eoppp.bridge_dhcp import BridgeDhcp
 from pppgate.eoppp.call import Agreed
 from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.frame import BROADCAST, IPV4, header
+from pppgate.ether.segment import Segment
 
 
 def ip(text: str) -> bytes:
@@ -137,6 +140,31 @@ def test_what_belongs_to_a_segment_stays_on_it(to):
     it.host().receive(packet(to=ip(to)), NOW)
     assert it.out() == [] and it.count == {"bridge.stays": 1}
     assert not it.bridge.owns(ip(to)) and not reaches(ip(to))
+
+
+def test_broadcasts_and_what_is_not_ip_stay_on_the_segment_and_do_not_dial():
+    it = rig()
+    it.bridge.link_down(NOW)
+    router, group = b"\x52\x55" + SERVER, b"\x01\0\x5e\0\0\xfb"
+    segment = Segment(router, SERVER, it.bridge, FakeDhcp(), FakeWatcher(), {}, lambda said: None, it.count)
+    guest, other = FakePort(0), FakePort(1)
+    ends = [segment.attach(port, NOW) for port in (guest, other)]
+    stay = [
+        header(BROADCAST, MAC, IPV4) + packet(to=ip("10.9.0.255"), size=40),
+        header(BROADCAST, MAC, IPV4) + packet(to=ip("255.255.255.255"), size=40),
+        header(group, MAC, IPV4) + packet(to=ip("224.0.0.251"), size=40),
+        header(BROADCAST, MAC, 0x8137) + bytes(60),  # IPX
+        header(b"\x03\0\0\0\0\x01", MAC, 60) + bytes(60),  # NetBEUI: IEEE 802.3, with a length
+        header(SECOND, MAC, 0x86DD) + bytes(60),
+    ]
+    guest.arrives = [*stay, header(router, MAC, 0x8137) + bytes(60)]
+    ends[0].on_readable(NOW)
+    ends[1].flush(NOW)
+    assert other.sent[-len(stay) :] == stay
+    assert it.out() == [] and it.calls.woken == 0 and +it.count == {"ether.unknown_type": 1}
+    guest.arrives = [header(router, MAC, IPV4) + packet()]
+    ends[0].on_readable(NOW)
+    assert it.calls.woken == 1
 
 
 def test_without_a_guest_packets_for_it_are_counted():

@@ -121,6 +121,7 @@ def test_a_full_network_is_silent() -> None:
     bench.settings = replace(USUAL, prefix=29)
     macs = [bytes((2, 0, 0, 0, 0, number)) for number in range(5)]
     assert [bench.lease(mac) for mac in macs[:4]] == [ip(3), ip(4), ip(5), ip(6)]
+    bench.used = {ip(number): f"ether {mac.hex(':')}" for number, mac in enumerate(macs[:4], 3)}
     bench.silent("dhcp.none_free", DISCOVER, mac=macs[4])
     assert bench.ask(REQUEST, mac=macs[0], ciaddr=ip(3)).options["subnet_mask"] == "255.255.255.248"
     assert bench.ask(REQUEST, mac=macs[0], ciaddr=ip(3)).options["broadcast_address"] == "10.0.2.7"
@@ -364,7 +365,7 @@ def test_what_does_not_fit_in_64_octets_is_left_out() -> None:
 
 def test_bootp_in_a_full_network_or_too_short() -> None:
     bench = Bench(USUAL, "10.0.2.0/30", (ip(1),), ip(2))
-    bench.lease()
+    bench.used = {bench.lease(): "ether 52:54:00:12:34:56"}
     bench.silent("dhcp.none_free", None, mac=OTHER_MAC)
     bench.silent("dhcp.short", None, size=299)
 

@@ -135,6 +135,7 @@ def test_a_declined_address_comes_back_later_or_when_there_is_no_other() -> None
     assert [case.leases.wish(key, None, 2.0) for key in "bcd"] == [ip(4), ip(5), ip(6)]
     for key, last in zip("abcd", (3, 4, 5, 6), strict=True):
         assert case.leases.bind(key, ip(last), 2.0)
+        case.used[ip(last)] = key
     assert case.leases.wish("e", None, 3.0) == ip(2)
     assert case.leases.wish("f", None, 3.0) == ip(2)  # which was only offered
 
@@ -157,15 +158,26 @@ def test_a_guest_that_declines_everything_does_not_empty_the_pool() -> None:
     assert case.leases.wish("good", None, 0.0) is not None
 
 
-def test_a_full_network_withdraws_the_oldest_offer_but_no_lease() -> None:
+def test_a_full_network_withdraws_the_oldest_offer_but_no_lease_that_is_used() -> None:
     case = Case()
     assert [case.leases.wish(key, None, now) for now, key in enumerate("abcde")] == [ip(n) for n in range(2, 7)]
     assert case.leases.bind("a", ip(2), 6.0)
     assert case.leases.wish("f", None, 7.0) == ip(3)
     for key, last in zip("fcde", (3, 4, 5, 6), strict=True):
         assert case.leases.bind(key, ip(last), 8.0)
+    case.used = {address: key for key in "afcde" if (address := case.leases.wish(key, None, 8.0)) is not None}
     assert case.leases.wish("g", None, 9.0) is None and not case.leases.bind("g", ip(3), 9.0)
     assert case.leases.wish("a", None, 9.0) == ip(2)
+
+
+def test_who_leases_all_addresses_and_uses_one_keeps_nobody_out() -> None:
+    case = Case()
+    for key, last in zip("abcde", range(2, 7), strict=True):
+        assert case.leases.bind(key, ip(last), 1.0)
+    case.used = {ip(2): "a"}
+    assert case.pool.lease("a guest on a serial line") == ip(3)
+    assert case.leases.wish("f", None, 2.0) == ip(4) and case.leases.bind("f", ip(4), 2.0)
+    assert case.leases.holder(ip(2)) == "a" and not case.leases.bind("b", ip(3), 3.0)
 
 
 def test_leases_and_offers_are_bounded() -> None:
@@ -176,10 +188,16 @@ def test_leases_and_offers_are_bounded() -> None:
     for number in range(KEYS_MOST):
         address = case.leases.wish(f"bound {number}", None, 0.0)
         assert address is not None and case.leases.bind(f"bound {number}", address, 0.0)
+        case.used[address] = f"bound {number}"
     assert len(case.leases) == KEYS_MOST
     assert case.leases.wish("more", None, 0.0) is None
-    assert case.leases.wish("bound 7", None, 0.0) is not None
-    assert case.leases.wish("more", None, 1000.0) is not None
+    kept = case.leases.wish("bound 7", None, 0.0)
+    assert kept is not None
+    del case.used[kept]
+    assert case.leases.wish("more", None, 0.0) is not None, "a lease that nobody uses makes room"
+    assert case.leases.holder(kept) is None and len(case.leases) == KEYS_MOST
+    case.used.clear()
+    assert case.leases.wish("later", None, 1000.0) is not None
 
 
 @pytest.mark.parametrize("wanted", [b"", b"\x0a\0\2", bytes(16)])
@@ -213,12 +231,15 @@ class Several(RuleBasedStateMachine):
     def give(self, client, kind, options=(), ciaddr=bytes(4)):  # type: ignore[no-untyped-def]
         mac, name = client
         identity = [] if name is None else [(61, name)]
+        full = all(each in self.bench.used or self.bench.pool.holder(each) is not None for each in FREE)
         reply = self.bench.give(message(kind, [*identity, *options], mac=mac, ciaddr=ciaddr), self.now)
         if reply is not None and reply.kind in (OFFER, ACK, None):
             assert reply.address in FREE
             assert reply.address not in self.bench.used
             card, until = self.granted.get(reply.address, (mac, 0.0))
-            assert card == mac or until < self.now, "somebody else's"
+            assert full or card == mac or until < self.now, "somebody else's"
+            if full and self.live(client) != reply.address:
+                self.lost(card, reply.address)  # it had to make room
         if reply is not None and reply.kind in (ACK, None):
             if reply.kind == ACK:
                 self.bound[client] = (reply.address, self.now + LEASE)

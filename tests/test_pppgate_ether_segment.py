@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nat.packet import build_ipv4, build_udp
 from pppgate.ether import arp
-from pppgate.ether.bridge_port import BUSY_FRAMES, BUSY_WITHIN, QUEUE_MOST, BridgePort, Neighbour
+from pppgate.ether.bridge_port import BUSY_FRAMES, BUSY_WITHIN, FRAMES_MOST, QUEUE_MOST, BridgePort, Neighbour
 from pppgate.ether.dhcp import Answer
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
@@ -223,7 +223,7 @@ class TestArp:
     def test_a_question_makes_the_asker_known(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), GATEWAY))
         assert world.uplink.here[ip(15)].mac == mac(1)
-        assert world.said[2:] == ["port 0: 52:54:00:12:00:01 has 10.0.2.15"]
+        assert world.said == ["port 0: 52:54:00:12:00:01 has 10.0.2.15"]
 
     def test_an_announcement_makes_a_guest_known_that_never_asks(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), ip(15)))
@@ -330,6 +330,10 @@ class TestRouting:
         world.say(0, ip_frame(mac(3), ip(15), OUTSIDE))
         assert len(world.uplink.received) == 1
         assert world.count["ip.bad_source"] == 2 and world.count["ether.forged_mac"] == 1
+        world.say(1, *[ip_frame(mac(1), ip(15), OUTSIDE)] * 10)
+        assert [said for said in world.said if "is on another cable already" in said] == [
+            "port 1: 52:54:00:12:00:01 is on another cable already; give one of the two cards another address"
+        ]
 
     def test_short_ip_frames_are_counted(self, world: World) -> None:
         whole = ip_frame(mac(1), ip(15), OUTSIDE)
@@ -424,6 +428,14 @@ class TestWhoIsWhere:
         world.say(1, ip_frame(mac(1), ip(15), OUTSIDE))
         assert world.uplink.here[ip(15)].port is world.bridge_ports[1]
 
+    def test_whoever_speaks_in_a_guests_name_does_not_keep_it_there(self, world: World) -> None:
+        world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))
+        world.now = MAC_AGE
+        world.say(1, ip_frame(mac(2), ip(15), OUTSIDE), who_has(mac(2), ip(15), GATEWAY))
+        assert world.count["ip.bad_source"] == world.count["arp.forged"] == 1
+        world.say(1, ip_frame(mac(1), ip(15), OUTSIDE))  # the guest itself, on another cable now
+        assert world.uplink.here[ip(15)].port is world.bridge_ports[1]
+
     def test_macs_behind_a_port_are_bounded(self, world: World) -> None:
         for number in range(10_000):
             world.say(0, header(ROUTER, mac(number + 1), 0x86DD) + bytes(60))
@@ -432,12 +444,41 @@ class TestWhoIsWhere:
         world.say(0, header(ROUTER, mac(20_000), 0x86DD) + bytes(60))
         assert world.count["ether.macs_full"] == 10_000 - MACS_PER_PORT
 
+    def test_a_flood_of_made_up_macs_is_not_searched_through(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        searched: list[bytes] = []
+        last_heard = world.segment._last_heard
+        monkeypatch.setattr(world.segment, "_last_heard", lambda mac: searched.append(mac) or last_heard(mac))
+        world.say(0, *[header(ROUTER, mac(number + 1), 0x86DD) + bytes(60) for number in range(1000)])
+        assert len(searched) <= 2 * MACS_PER_PORT
+        world.now = MAC_AGE
+        world.say(1, header(ROUTER, mac(1), 0x86DD) + bytes(60))  # it moves, and another may come in its place
+        world.say(0, header(ROUTER, mac(5000), 0x86DD) + bytes(60), header(BROADCAST, mac(5000), 0x86DD) + bytes(60))
+        assert world.count["ether.macs_full"] == 1000 - MACS_PER_PORT
+
+    def test_a_guest_that_sends_very_many_frames_is_not_read_for_ever(self, world: World) -> None:
+        flood = [header(ROUTER, mac(1), 0x86DD)] * FRAMES_MOST
+        reads = 0
+
+        def receive() -> list[bytes]:
+            nonlocal reads
+            reads += 1
+            return flood
+
+        world.ports[0].receive = receive  # type: ignore[method-assign]
+        world.bridge_ports[0].on_readable(world.now)
+        assert reads == 1
+
     def test_neighbours_behind_a_port_are_bounded(self, world: World) -> None:
         for number in range(100, 100 + NEIGHBOURS_PER_PORT + 5):
             world.say(0, ip_frame(mac(1), ip(number), OUTSIDE))
         assert len(world.uplink.here) == NEIGHBOURS_PER_PORT
         assert world.count["ether.neighbours_full"] == 5
+        assert len(world.uplink.holders) == NEIGHBOURS_PER_PORT  # and no address was lent for nothing
         world.now = NEIGHBOUR_IDLE
+        world.say(0, ip_frame(mac(1), bytes((192, 168, 7, 7)), OUTSIDE))  # nobody makes room for what cannot be
+        assert ip(100) in world.uplink.here
         world.say(0, ip_frame(mac(1), ip(200), OUTSIDE))
         assert ip(200) in world.uplink.here and len(world.uplink.here) == NEIGHBOURS_PER_PORT
 
@@ -501,7 +542,7 @@ class TestDhcp:
             header(BROADCAST, ROUTER, IPV4) + build_udp(GATEWAY, 67, b"\xff" * 4, 68, b"offer" * 60, flags=0x4000)
         ]
         assert world.heard(1) == []  # and nobody else hears of either
-        assert world.said == ["port 0 is connected", "port 1 is connected", "port 0: words"]
+        assert world.said == ["port 0: words"]
 
     def test_a_renewal_straight_to_the_router_reaches_it(self, world: World) -> None:
         world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))

@@ -87,7 +87,7 @@ def test_frames_both_ways_and_the_end(watcher: EpollWatcher, tmp_path: Path) -> 
 
     watcher.watch_read(port.fd, readable)
     watcher.run_until(lambda: bool(gone))
-    assert gone == ["the switch has gone"]
+    assert gone == ["was unplugged: the switch has gone"]
     assert not os.path.exists(path)
     again = Switch(tmp_path / "switch")  # dialled again
     again.listener.settimeout(2)

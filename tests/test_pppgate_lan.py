@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
-from test_nat_station import Host
+from test_nat_station import Host, syn
 from test_pppgate_ether_segment import FakePort, FakeWatcher, arp_frame, ip_frame, mac, reply_in, who_has
 
 from ipcp.pool import Pool
@@ -24,6 +24,7 @@ from pppgate.config import Config, build
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.ether.frame import BROADCAST, IPV4, header
+from pppgate.ether.segment import NEIGHBOURS_PER_PORT
 from pppgate.lan import LEASE, build_lan
 
 
@@ -186,6 +187,27 @@ def test_a_fixed_address_is_the_guests_and_dhcp_gives_it_to_nobody_else() -> Non
     assert accepted is not None and accepted["message-type"] in (5, 6)
 
 
+def test_the_router_answers_for_the_gateway_and_the_name_server() -> None:
+    lan = Lan()
+    cable = lan.plug()
+    address = packed(lan.lease(cable, mac(1)))
+    for asked in (lan.config.gateway.packed, lan.config.dns.packed):
+        [frame] = lan.say(cable, who_has(mac(1), address, asked))
+        reply = reply_in(frame)
+        assert (reply.sender_mac, reply.sender) == (lan.router, asked)
+
+
+def test_one_guest_does_not_take_every_address() -> None:
+    """It uses them all as if they were its own; what is too many stays free for others."""
+    lan = Lan()
+    rogue, other = lan.plug(), lan.plug()
+    net = [bytes((10, 0, 2, last)) for last in range(256)]
+    lan.say(rogue, *(who_has(mac(1), address, lan.config.gateway.packed) for address in net))
+    taken = [address for address in net if lan.pool.holder(address) is not None]
+    assert sorted(taken) == sorted(lan.segment.neighbours) and len(taken) == NEIGHBOURS_PER_PORT
+    assert packed(lan.lease(other, mac(2))) not in taken
+
+
 def test_a_guest_with_several_fixed_addresses_has_them_all() -> None:
     lan = Lan()
     cable = lan.plug()
@@ -229,11 +251,60 @@ def test_its_flows_find_a_guest_again_that_was_unplugged() -> None:
     address = packed(lan.lease(cable, mac(1)))
     lan.say(cable, who_has(mac(1), address, lan.config.gateway.packed))
     station = lan.gateway.stations[address]
+    lan.say(cable, header(lan.router, mac(1), IPV4) + syn(bytes((192, 0, 2, 1))))
     lan.unplug(cable)
     assert not station.line.up
     cable = lan.plug()
     lan.say(cable, who_has(mac(1), address, lan.config.gateway.packed))
     assert lan.gateway.stations[address] is station and station.line.up
+
+
+def test_a_guest_that_changes_its_address_all_the_time_leaves_nothing_behind() -> None:
+    lan = Lan(net="10.0.0.0/16")
+    cable = lan.plug()
+    for last in range(1, 101):
+        address = f"10.0.9.{last}"
+        lan.dhcp(cable, mac(1), "request", options=[("requested_addr", address)])
+        lan.say(cable, ping(mac(1), address, lan.router, "10.0.2.2"))
+        lan.dhcp(cable, mac(1), "release", ciaddr=address)
+    assert not lan.gateway.stations and not lan.segment.neighbours and not len(lan.leases)
+
+
+def test_one_guest_with_many_cards_does_not_empty_the_network() -> None:
+    lan = Lan()
+    greedy, other = lan.plug(), lan.plug()
+    kept = lan.lease(other, mac(1000))
+    lan.say(other, ping(mac(1000), kept, lan.router, "10.0.2.2"))
+    for card in range(64):
+        for number in range(5):
+            identity = [("client_id", bytes((0, card, number)))] if number else []
+            offer = lan.dhcp(greedy, mac(card), "discover", options=identity)
+            assert offer is not None
+            lan.dhcp(greedy, mac(card), "request", options=[("requested_addr", offer["yiaddr"]), *identity])
+    assert lan.lease(other, mac(1001)) != kept
+    assert lan.pool.lease("a guest on a serial line") is not None
+    assert lan.lease(other, mac(1000)) == kept
+
+
+def test_what_was_only_offered_is_nobody_elses_once_it_is_used() -> None:
+    lan = Lan()
+    cable = lan.plug()
+    offer = lan.dhcp(cable, mac(1), "discover")
+    assert offer is not None
+    offered = packed(str(offer["yiaddr"]))
+    for address in (offered, packed("10.0.2.99")):
+        lan.say(cable, who_has(mac(1), address, lan.config.gateway.packed))
+    assert {offered, packed("10.0.2.99")} == set(lan.segment.neighbours)
+    lan.leases.tick(lan.now + 3600)
+    assert lan.pool.lease("a guest on a serial line", offered) != offered
+
+
+def test_a_guest_does_not_fill_the_log() -> None:
+    lan = Lan()
+    cable = lan.plug()
+    for number in range(100):
+        lan.dhcp(cable, mac(1), "request", options=[("requested_addr", f"10.9.0.{number}")])
+    assert len(lan.said) <= 10
 
 
 def test_a_released_address_leaves_the_network_at_once() -> None:

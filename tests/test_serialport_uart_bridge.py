@@ -1,5 +1,6 @@
 """UartBridge: a chip on a real pty, on a socket, and on a port with modem lines."""
 
+import array
 import fcntl
 import os
 import random
@@ -12,13 +13,19 @@ from contextlib import suppress
 
 import pytest
 from fake_watcher import EpollWatcher
+from ppp_ends import DNS, GATEWAY, GUEST, client
 from uart_bench import FCR, IER, IIR, LCR, LSR, MCR, MSR, RBR, THR
 
+from ipcp.protocol import Ipcp
+from lcp.link import LinkConfig, PppLink
+from nat.table import Deadlines
+from pppgate.guest import Guest
 from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port
 from serialport.pty import PtyLink
+from serialport.tty import TtyLink
 from serialport.uart16550 import ModemOutputs
-from serialport.uart_bridge import TIOCCBRK, TIOCSBRK, ModemInputs, TtyLines, UartBridge, lines_of
+from serialport.uart_bridge import TIOCCBRK, TIOCGICOUNT, TIOCSBRK, ModemInputs, TtyLines, UartBridge, lines_of
 
 DTR_RTS = 0x0B
 CTS, DSR, RI, DCD = 0x10, 0x20, 0x40, 0x80
@@ -112,12 +119,17 @@ class Lines:
     def __init__(self) -> None:
         self.driven: list[ModemOutputs] = []
         self.inputs: ModemInputs | None = ModemInputs(cts=True, dsr=True, ri=False, dcd=False)
+        self.breaks = 0
 
     def drive(self, outputs: ModemOutputs) -> None:
         self.driven.append(outputs)
 
     def sense(self) -> ModemInputs | None:
         return self.inputs
+
+    def broken(self) -> bool:
+        broken, self.breaks = self.breaks > 0, 0
+        return broken
 
 
 # A pty
@@ -195,6 +207,47 @@ def test_a_pty_that_nobody_reads_holds_the_transmitter_and_nothing_is_lost(watch
     os.close(slave)
     rig.bridge.close()
     link.stop()
+
+
+def test_ppp_on_the_pty_ends_in_the_gateway(watcher: EpollWatcher) -> None:
+    """An emulator's chip on a pty, whose other end the gateway has as `tty:`."""
+    rig = Rig(watcher)
+    rig.up()
+    line = PtyLink("pty:")
+    line.start(watcher, rig.bridge.attach)
+    gone: list[str] = []
+    dirty: dict[Guest, None] = {}
+
+    def on_port(port: Port) -> None:
+        guest = Guest(port, watcher, Deadlines(), 1500, dirty, lambda _guest, reason, _now: gone.append(reason))
+        link = PppLink(LinkConfig(), guest.emit, random=random.Random(3), events=lambda event: None)
+        link.attach(0x8021, Ipcp.server(GATEWAY, lambda wanted: GUEST, [DNS]), 0x0021)
+        guest.link, guest.receive = link, link.receive
+        guest.start()
+        link.up(watcher.now())
+
+    far = TtyLink(f"tty:{line.path}", line.path)
+    far.start(watcher, on_port)
+    rig.until(lambda: rig.carrier)
+    end = client()
+    end.link.up(watcher.now())
+    out = bytearray()
+
+    def up() -> bool:
+        end.feed(rig.receive(), watcher.now())
+        out.extend(end.take())
+        del out[: rig.send(bytes(out))]
+        for guest in list(dirty):
+            del dirty[guest]
+            guest.flush(watcher.now())
+        return end.ipcp is not None and end.ipcp.local == GUEST
+
+    rig.until(up)
+    assert not rig.bridge.count and not gone
+    far.stop()
+    rig.until(lambda: not rig.carrier)
+    line.stop()
+    rig.bridge.close()
 
 
 # A socket
@@ -280,6 +333,27 @@ def test_rts_holds_back_what_comes(watcher: EpollWatcher) -> None:
     assert rig.receive() == b"wait"
     theirs.close()
     rig.until(lambda: not rig.carrier)
+
+
+@pytest.mark.parametrize("pace", ["none", "line"])
+def test_automatic_rts_drops_on_the_port_while_the_receiver_is_full(watcher: EpollWatcher, pace: str) -> None:
+    lines = Lines()
+    rig = Rig(watcher, lines_of=lambda port: lines, model="16750", pace=pace)
+    rig.up()
+    rig.bridge.write(MCR, DTR_RTS | 0x20)
+    port, theirs = pair()
+    rig.bridge.attach(port)
+    data = random.Random(7).randbytes(200)
+    theirs.send(data)
+    rig.until(lambda: not lines.driven[-1].rts)
+    watcher.run(0.01)
+    assert 8 <= rig.bridge.uart.waiting <= 16  # from the trigger level on
+    got = bytearray()
+    rig.until(lambda: (got.extend(rig.receive()), len(got) == len(data))[1])
+    assert got == data
+    assert lines.driven[-1].rts
+    rig.bridge.close()
+    theirs.close()
 
 
 def test_a_second_caller_is_turned_away(watcher: EpollWatcher) -> None:
@@ -380,6 +454,22 @@ def test_modem_lines_are_looked_at_while_the_port_is_there(watcher: EpollWatcher
     assert watcher.run(0.1) == 0
 
 
+@pytest.mark.parametrize("pace", ["none", "line"])
+def test_a_break_that_comes_is_the_guests(watcher: EpollWatcher, pace: str) -> None:
+    lines = Lines()
+    rig = Rig(watcher, lines_of=lambda port: lines, pace=pace)
+    rig.up()
+    rig.bridge.write(IER, 0x05)
+    rig.bridge.attach(Ports())
+    lines.breaks = 2
+    watcher.run(0.12)
+    assert rig.level and rig.bridge.read(IIR) & 0x0F == 0x06
+    assert rig.bridge.read(LSR) & 0x1F == 0x19  # break and framing error, and its one octet
+    assert rig.bridge.read(RBR) == 0
+    assert rig.bridge.read(LSR) & 0x1F == 0
+    rig.bridge.close()
+
+
 def test_a_pty_and_a_socket_have_no_modem_lines() -> None:
     master, slave = os.openpty()
     port = Ports()
@@ -402,17 +492,27 @@ def test_a_ttys_lines_by_ioctl(monkeypatch: pytest.MonkeyPatch) -> None:
         assert fd == 9
         if request == termios.TIOCMGET:
             argument[0] = termios.TIOCM_CTS | termios.TIOCM_CD | termios.TIOCM_DTR  # type: ignore[index]
+        elif request == TIOCGICOUNT:
+            argument[:] = array.array("i", [*range(9), breaks, *range(10)])  # type: ignore[index]
         else:
             asked.append((request, argument))
         return 0
 
     monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    breaks = 3
+    settings: list[list[int]] = []
     monkeypatch.setattr(os, "isatty", lambda fd: True)
+    monkeypatch.setattr(termios, "tcgetattr", lambda fd: [0] * 7)
+    monkeypatch.setattr(termios, "tcsetattr", lambda fd, when, attributes: settings.append(attributes))
     port: Port = Ports()
     port.write_fd = 9
     lines = lines_of(port)
     assert isinstance(lines, TtyLines)
     assert lines.sense() == ModemInputs(cts=True, dsr=False, ri=False, dcd=True)
+    assert settings == [[termios.IGNBRK, *[0] * 6]]
+    assert not lines.broken()
+    breaks = 5
+    assert lines.broken() and not lines.broken()
     lines.drive(ModemOutputs(dtr=True, rts=False, sending_break=True))
     lines.drive(ModemOutputs(dtr=False, rts=True))
     both = termios.TIOCM_DTR, termios.TIOCM_RTS

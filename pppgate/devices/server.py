@@ -138,8 +138,10 @@ class Connection:
 
 
 def _signal(fd: int) -> None:
-    """One event. The client's own counter being full means that events wait there already."""
+    """One event. The client's own counter being full means that events wait there already. Whether a write waits is a
+    flag of the file and not of the descriptor, so the client may have changed it since `_is_event`."""
     with suppress(OSError):
+        os.set_blocking(fd, False)
         os.eventfd_write(fd, 1)
 
 

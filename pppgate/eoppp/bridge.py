@@ -73,8 +73,7 @@ class Bridge:
     """segment.Uplink for a Customer of pppgate.eoppp.call: both sides ask about the one address.
 
     `calls` is to be set before the segment begins.  `later` is the event loop's timer; `lease` in seconds; `dns`: what
-    the guest is told instead of the
-    server's (4 octets each).
+    the guest is told instead of the server's (4 octets each).
     """
 
     calls: Calls

@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     add("--mtu", metavar="N", type=_whole(MTU_LEAST, MTU_MOST), default=1500, help="largest packet for the server, "
         "if its MRU is not smaller (1500); the guest is told")  # fmt: skip
     add("--echo-interval", metavar="S", type=_seconds(0), default=10.0, help="seconds between echoes on a silent "
-        "link, of which five in vain end it; 0 for none (10)")  # fmt: skip
+        "link, of which four in vain end it; 0 for none (10)")  # fmt: skip
     add = parser.add_argument_group("the program").add_argument
     add("--pcap", metavar="FILE", help="write every frame of both sides to FILE, for Wireshark")
     add("--log-level", metavar="LEVEL", choices=LOG_LEVELS, default="info", help="error, warning, info or debug (info)")

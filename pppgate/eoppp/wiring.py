@@ -123,7 +123,7 @@ class Eoppp:
             self._deadlines,
             self._dirty,
             random.SystemRandom(),
-            self.say.event,
+            Notices(self.say.event, self.loop.now, repeat_after=0.0),
             self.say.event if config.verbose else self.say.debug,
             tuple(self._taps),
         )
@@ -139,7 +139,7 @@ class Eoppp:
 
     def start(self) -> None:
         for cable in self.cables:
-            cable.note = self.say.event
+            cable.note = Notices(self.say.event, self.loop.now, repeat_after=0.0)
             cable.ended = partial(self._cable_ended, cable)
             cable.start(self.loop, self._on_frame_port)
             for line in start_lines(cable):

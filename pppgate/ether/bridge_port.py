@@ -21,6 +21,8 @@ QUEUE_MOST = 256 * 1024
 """Octets of frames that may wait beside the IP packets in the neighbours' lines: answers, other guests' frames."""
 READ_MOST = 8
 """Reads (64 KB each at the most) in one wake-up before others get their turn."""
+FRAMES_MOST = 1024
+"""Frames after which there is no other read: of the shortest, 64 KB are 3,600."""
 TAKE = 16 * 1024
 """Octets that one neighbour's line hands over at a time, so that little waits outside its fair queue."""
 TAKE_LOSSLESS = 3 * 1024
@@ -83,6 +85,8 @@ class BridgePort:
         self.send = port.send
         self.receive = receive
         self.closed = False
+        self.warned = False
+        """Whether a person was told that somebody here uses another cable's MAC address."""
         self.count: Counter[str] = Counter()
         self.ready: dict[Neighbour, None] = {}
         self._watcher = watcher
@@ -113,6 +117,8 @@ class BridgePort:
                 if self.closed:
                     return
                 got += len(frames)
+                if got >= FRAMES_MOST:
+                    break
         except HangUp as reason:
             self.hang_up(str(reason), now)
             return

@@ -5,12 +5,12 @@ theirs from too, so that nobody shares.  It knows neither messages nor cards.
 
 A client that comes back after its lease has run out, or after it gave it back, gets the same address while nobody else
 needed it: the pool remembers.  An address that its own host is heard to use is not taken from it when its time is up:
-BOOTP clients never renew, and some guests stand still for days.
+BOOTP clients never renew, and some guests stand still for days.  One that nobody uses is, even before, when the pool
+has no other left: a guest that makes up cards and leases for all of them must not keep the others out.
 """
 
 import math
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from typing import Final
 
 from ipcp.pool import Pool
@@ -24,7 +24,7 @@ ASIDE: Final = 600.0
 """Seconds for which an address is kept out of use that somebody answers for whom the pool does not know."""
 DAY: Final = 86_400.0
 KEYS_MOST: Final = 1024
-"""Leases and offers at a time; beyond, the oldest offer makes room, and without one the client gets nothing."""
+"""Leases and offers at a time; beyond, the oldest offer makes room, then the oldest lease that nobody uses."""
 ASIDE_MOST: Final = 64
 """Addresses kept out of use at a time, lest a guest that declines everything empties the pool."""
 
@@ -36,6 +36,7 @@ class PoolLeases:
 
     def __init__(self, pool: Pool, in_use: Callable[[bytes, str], bool], lease: float = DAY) -> None:
         self._pool = pool
+        pool.short = self._give_one_up
         self._in_use = in_use
         self._term = lease + GRACE
         # Address and until when, by key; and until when, by address.  All entries of a table last equally long, so that
@@ -53,7 +54,8 @@ class PoolLeases:
         if wanted is not None and self._in_use(wanted, key):
             wanted = None
         full = len(self) >= KEYS_MOST and key not in self._offers
-        address = None if full and not self._withdraw(key) else self._find(key, wanted, now)
+        full = full and not self._withdraw() and not self._end_unused()
+        address = None if full else self._find(key, wanted, now)
         self._offers.pop(key, None)
         if address is not None:
             self._offers[key] = (address, now + HOLD)
@@ -62,8 +64,8 @@ class PoolLeases:
     def bind(self, key: str, address: bytes, now: float) -> bool:
         """Where it cannot be, nothing is held and nothing in the pool's memory moves: anybody may try any address."""
         self.tick(now)
-        in_net = len(address) == 4 and IPv4Address(address) in self._pool.net
-        if not in_net or self._pool.holder(address) not in (None, key) or self._in_use(address, key):
+        mine = self._pool.holder(address) == key
+        if not (mine or self._pool.is_free(address)) or self._in_use(address, key):
             return False
         if self.wish(key, address, now) != address:
             if key in self._offers:
@@ -129,26 +131,36 @@ class PoolLeases:
         self._pool.release(key)
 
     def _find(self, key: str, wanted: bytes | None, now: float) -> bytes | None:
-        """An address that the pool gives and nobody uses.  Where it has none left, the oldest offer to another is
-        withdrawn, then the address that was set aside first comes back."""
+        """An address that the pool gives and nobody uses."""
         for _ in range(ASIDE_MOST):
             address = self._pool.lease(key, wanted)
             if address is None:
-                if not self._withdraw(key) and not self._put_back_first():
-                    return None
-            elif self._in_use(address, key):
+                return None
+            if self._in_use(address, key):
                 self._pool.release(key)
                 self._set_aside(address, now)
             else:
                 return address
         return None
 
-    def _withdraw(self, key: str) -> bool:
-        """Take the oldest offer back that is not `key`'s own: who was offered something gets another when it asks."""
-        oldest = next((each for each in self._offers if each != key), None)
+    def _give_one_up(self) -> bool:
+        """The pool is empty: the oldest offer is withdrawn, or the oldest lease ends whose address nobody uses, or the
+        address that was set aside first comes back."""
+        return self._withdraw() or self._end_unused() or self._put_back_first()
+
+    def _withdraw(self) -> bool:
+        """Take the oldest offer back: who was offered something gets another when it asks."""
+        oldest = next(iter(self._offers), None)
         if oldest is None:
             return False
         self._drop(oldest)
+        return True
+
+    def _end_unused(self) -> bool:
+        unused = next((key for key, (address, _) in self._bound.items() if not self._in_use(address, "")), None)
+        if unused is None:
+            return False
+        self._drop(unused)
         return True
 
     def _set_aside(self, address: bytes, now: float) -> None:

@@ -108,6 +108,7 @@ class Segment:
         self._say = say
         self._count = count
         self._learned: dict[bytes, Learned] = {}
+        self._full_until: dict[BridgePort, float] = {}  # ports with MACS_PER_PORT, none of which ages before then
         self._closing = False
 
     # Ports
@@ -116,7 +117,6 @@ class Segment:
         """A cable has come; `start` it when everything that wants to look at its frames is in place."""
         bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up)
         self.ports[bridge_port] = None
-        self._say(f"{port.name} is connected")
         for address in self._uplink.expected():
             question = arp.request(self.mac, self.address, address)
             bridge_port.emit(header(BROADCAST, self.mac, ARP) + arp.build(question))
@@ -124,6 +124,7 @@ class Segment:
 
     def _hung_up(self, port: BridgePort, reason: str, now: float) -> None:
         self.ports.pop(port, None)
+        self._full_until.pop(port, None)
         self._learned = {mac: learned for mac, learned in self._learned.items() if learned.port is not port}
         for neighbour in [each for each in self.neighbours.values() if each.port is port]:
             self._remove(neighbour, now)
@@ -183,6 +184,12 @@ class Segment:
         if learned is not None:
             if now - self._last_heard(source) < MAC_AGE:
                 self._count["ether.forged_mac"] += 1
+                if not port.warned:  # most likely two machines that were started with the same words
+                    port.warned = True
+                    self._say(
+                        f"{port.name}: {mac_text(source)} is on another cable already; "
+                        "give one of the two cards another address"
+                    )
                 return None
             self._forget(source, now)
         elif not self._room_for_mac(port, now):
@@ -192,11 +199,15 @@ class Segment:
         return learned
 
     def _room_for_mac(self, port: BridgePort, now: float) -> bool:
+        if now < self._full_until.get(port, now):  # a flood of made-up addresses must not cost a search each
+            return False
         behind = [mac for mac, learned in self._learned.items() if learned.port is port]
         if len(behind) < MACS_PER_PORT:
             return True
         oldest = min(behind, key=self._last_heard)
-        if now - self._last_heard(oldest) < MAC_AGE:
+        until = self._last_heard(oldest) + MAC_AGE
+        if now < until:
+            self._full_until[port] = until
             return False
         self._forget(oldest, now)
         return True
@@ -211,7 +222,7 @@ class Segment:
     def _forget(self, mac: bytes, now: float) -> None:
         for neighbour in self._behind(mac):
             self._remove(neighbour, now)
-        del self._learned[mac]
+        self._full_until.pop(self._learned.pop(mac).port, None)
 
     def _switch(self, port: BridgePort, frame: bytes) -> None:
         """To the port of its destination, or to all others where that is not known (IEEE 802.1D section 7.7)."""
@@ -278,14 +289,21 @@ class Segment:
         """The neighbour with this address if it is this one, made if the address is free for it."""
         neighbour = self.neighbours.get(address)
         if neighbour is not None:
+            if neighbour.mac != mac or neighbour.port is not port:
+                return None
             neighbour.heard = now
-            return neighbour if neighbour.mac == mac and neighbour.port is port else None
-        keys = _keys(mac, learned)
-        if self._uplink.owns(address) or not self._uplink.admit(keys, address, now):
+            return neighbour
+        if self._uplink.owns(address):
             return None
-        if not self._room_for_neighbour(port, now):
+        oldest = self._one_too_many(port)
+        if oldest is not None and now - oldest.heard < NEIGHBOUR_IDLE:  # or the uplink lends an address for nothing
             self._count["ether.neighbours_full"] += 1
             return None
+        keys = _keys(mac, learned)
+        if not self._uplink.admit(keys, address, now):
+            return None
+        if oldest is not None:
+            self._remove(oldest, now)
         neighbour = Neighbour(address, mac, port, header(mac, self.mac, TYPE_IPV4))
         neighbour.heard = now
         self.neighbours[address] = neighbour
@@ -293,15 +311,10 @@ class Segment:
         self._say(f"{port.name}: {mac_text(mac)} has {dotted(address)}")
         return neighbour
 
-    def _room_for_neighbour(self, port: BridgePort, now: float) -> bool:
+    def _one_too_many(self, port: BridgePort) -> Neighbour | None:
+        """Who would have to make room for another neighbour, if the port has as many as it may."""
         behind = [each for each in self.neighbours.values() if each.port is port]
-        if len(behind) < NEIGHBOURS_PER_PORT:
-            return True
-        oldest = min(behind, key=lambda each: each.heard)
-        if now - oldest.heard < NEIGHBOUR_IDLE:
-            return False
-        self._remove(oldest, now)
-        return True
+        return min(behind, key=lambda each: each.heard) if len(behind) >= NEIGHBOURS_PER_PORT else None
 
     def _remove(self, neighbour: Neighbour, now: float) -> None:
         if self.neighbours.pop(neighbour.address, None) is not None:

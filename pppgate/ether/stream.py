@@ -175,4 +175,5 @@ class StreamListenLink(Listener):
     def _take(self, name: str, sock: socket.socket) -> None:
         port = StreamPort(name, sock, lambda: self._guests.discard(port))
         self._guests.add(port)
+        self.note(f"{name} is connected.")
         self._on_port(port)

@@ -118,7 +118,7 @@ class VdeLink(Redialer):
         if isinstance(self._port, VdePort):
             if not answer:
                 self._watcher.unwatch_read(self._control.fileno())
-                self._port.hang_up("the switch has gone")
+                self._port.hang_up("was unplugged: the switch has gone")
             return
         remote = self._remote(answer)
         data = self._data
