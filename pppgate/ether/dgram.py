@@ -8,21 +8,14 @@ import errno
 import re
 import select
 import socket
-from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 from pppgate.ether.port import FRAME_MOST, HEADER, FramePort
+from pppgate.ether.socket_port import SocketPort
 from serialport.addresses import UnixName, bind_sentence, host_and_port, resolve, shown, unix_path
 from serialport.port import READ_SIZE, HangUp, LinkBase, PortError, Watcher
 
-SEND_BUFFER: Final = 8192
-"""Octets asked for as the socket's send buffer (Linux doubles it), as in stream.py; FRAME_MOST must fit.
-
-A unix socket of datagrams also refuses more than eleven in its peer's queue (net.unix.max_dgram_qlen).  poll(2) does
-not show that unless the two are connected; but with so small a buffer of our own, eleven of our frames that nobody has
-read make it say "not writable" anyway."""
 FRAMES_MOST: Final = 64
 """Read in one call."""
 BOCHS_HOST: Final = "127.0.0.1"
@@ -42,24 +35,17 @@ class Ends(NamedTuple):
     remote: Address
 
 
-class DgramPort:
+class DgramPort(SocketPort):
     """A FramePort over a socket with a frame in each message, which it closes.
 
-    `remote` is None for a socket that is connected.
+    `remote` is None for a socket that is connected.  A unix socket of datagrams refuses more than eleven in its peer's
+    queue (net.unix.max_dgram_qlen).  poll(2) does not show that unless the two are connected; but with a send buffer as
+    small as SEND_BUFFER, eleven of our frames that nobody has read make it say "not writable" anyway.
     """
 
-    lossless = False
-
     def __init__(self, name: str, sock: socket.socket, remote: str | bytes | None, closed: Callable[[], None]) -> None:
-        sock.setblocking(False)
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self.name = name
-        self.fd = sock.fileno()
-        self.count: Counter[str] = Counter()
-        self._sock = sock
+        super().__init__(name, sock, closed)
         self._remote = remote
-        self._closed: Callable[[], None] | None = closed
         self._ends = sock.type == socket.SOCK_SEQPACKET
 
     def receive(self) -> list[bytes]:
@@ -113,13 +99,6 @@ class DgramPort:
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         return not any(events & select.POLLOUT for _, events in poll.poll(0))
-
-    def close(self) -> None:
-        """See FramePort."""
-        closed, self._closed = self._closed, None
-        self._sock.close()
-        if closed is not None:
-            closed()
 
 
 class DgramLink(LinkBase):

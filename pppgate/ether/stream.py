@@ -7,20 +7,16 @@ not know what is in a frame.
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from struct import Struct
 from typing import Final
 
 from pppgate.ether.port import FRAME_MOST, HEADER, FramePort
+from pppgate.ether.socket_port import SocketPort
 from serialport.port import READ_SIZE, HangUp, Watcher
 from serialport.sockets import Listener
 
 LENGTH_MOST: Final = 69632
 """Octets that QEMU's own buffer for a frame has (NET_BUFSIZE).  A peer that announces more speaks something else."""
-SEND_BUFFER: Final = 8192
-"""Octets asked for as a socket's send buffer (Linux doubles it): some ten full frames wait there at the most, which is
-what the ring of an NE2000 holds.  Into QEMU's, 4096 to 16384 carry the same, and 65536 half of that: the emulator takes
-what is there in one go, and the ring overruns."""
 GATHERED_MOST: Final = 500
 """Frames in one write: each takes two pieces, of which Linux takes 1024."""
 
@@ -80,20 +76,11 @@ class Cutter:
         return True
 
 
-class StreamPort:
+class StreamPort(SocketPort):
     """A FramePort over a connected stream socket, which it closes."""
 
-    lossless = False
-
     def __init__(self, name: str, sock: socket.socket, closed: Callable[[], None]) -> None:
-        sock.setblocking(False)
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self.name = name
-        self.fd = sock.fileno()
-        self.count: Counter[str] = Counter()
-        self._sock = sock
-        self._closed: Callable[[], None] | None = closed
+        super().__init__(name, sock, closed)
         self._cutter = Cutter(self.count)
         self._rest = b""  # of the frame that is partly written
 
@@ -151,13 +138,6 @@ class StreamPort:
                 return number // 2
             sent -= size
         return len(pieces) // 2
-
-    def close(self) -> None:
-        """See FramePort."""
-        closed, self._closed = self._closed, None
-        self._sock.close()
-        if closed is not None:
-            closed()
 
 
 class StreamListenLink(Listener):
