@@ -61,7 +61,7 @@ def secrets_of_the_guest(guest: Guest, name: str, secret: str) -> None:
     ids=" ".join,
 )
 def test_options(plain: Gateway, guest: Guest, host: Servers, options: tuple[str, ...]) -> None:
-    assert guest.dial(*options).seconds < 1
+    assert guest.dial_promptly(*options).seconds < 1
     assert "2 received" in guest.check("ping -c 2 -i 0.2 -s 1000 10.0.2.2")
     transfers.download(guest, host.http, 200_000)
     transfers.upload(guest, host.http, 200_000)
@@ -77,7 +77,7 @@ def test_mru_296_is_kept_to(plain: Gateway, guest: Guest) -> None:
 @pytest.mark.parametrize("refused", ["refuse-chap", "refuse-pap"], ids=["pap", "chap"])
 def test_right_password(asking: Gateway, guest: Guest, host: Servers, refused: str) -> None:
     secrets_of_the_guest(guest, "alice", "open sesame")
-    assert guest.dial("user", "alice", refused).seconds < 1
+    assert guest.dial_promptly("user", "alice", refused).seconds < 1
     asking.wait_for("alice")
     transfers.download(guest, host.http, 50_000)
     guest.hang_up()

@@ -38,7 +38,7 @@ def line(host: Servers) -> Iterator[Dialled]:
     with Gateway("--host-loopback", "-v", *forwards, resolver=host.dns) as gateway, UmlGuest() as guest:
         shutil.copy(Path(__file__).with_name("guest_echo.py"), guest.share)
         guest.start(gateway.tty)
-        link = guest.dial()
+        link = guest.dial_promptly()
         guest.default_route()
         yield Dialled(gateway, guest, link, forward)
 
