@@ -11,7 +11,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 LONGEST_LINE = 1000
@@ -39,6 +39,11 @@ class Say:
 
     def debug(self, sentence: str) -> None:
         self._line(10, sentence)
+
+    def counted(self, counters: Mapping[str, int]) -> None:
+        """What was dropped, and other things worth counting, by name in one line."""
+        words = ", ".join(f"{name} {number}" for name, number in sorted(counters.items()))
+        self.event(f"Counted: {words or 'nothing'}.")
 
     def _line(self, level: int, sentence: str) -> None:
         if level < self._least or self.gone:

@@ -264,6 +264,4 @@ class Server:
             self.capture.close()
         if self._verbose:
             counters = self._counters + self.gateway.context.count + self.loop.count
-            counters = sum((link.count for link in self.links.all), counters)
-            words = ", ".join(f"{name} {number}" for name, number in sorted(counters.items()))
-            self.say.event(f"Counted: {words or 'nothing'}.")
+            self.say.counted(sum((link.count for link in self.links.all), counters))

@@ -196,5 +196,4 @@ class Eoppp:
         if self.capture is not None:
             self.capture.close()
         if self._verbose:
-            words = ", ".join(f"{name} {number}" for name, number in sorted((self.count + self.loop.count).items()))
-            self.say.event(f"Counted: {words or 'nothing'}.")
+            self.say.counted(self.count + self.loop.count)

@@ -13,7 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from pppgate.ether.port import FRAME_LEAST, FramePort
+from pppgate.ether.frame import pad
+from pppgate.ether.port import FramePort
 from pppgate.flusher import Dirty
 from serialport.port import HangUp, Watcher
 
@@ -201,7 +202,7 @@ class BridgePort:
         while queue and size < budget:
             frame = queue.popleft()
             size += len(frame)
-            frames.append(frame if len(frame) >= FRAME_LEAST else frame.ljust(FRAME_LEAST, b"\0"))
+            frames.append(pad(frame))
         self._queued -= size
         for neighbour in list(self.ready):
             line = neighbour.line
@@ -209,9 +210,7 @@ class BridgePort:
             if not packets:
                 del self.ready[neighbour]  # a kick brings it back
             header = neighbour.header
-            for packet in packets:
-                frame = header + packet
-                frames.append(frame if len(frame) >= FRAME_LEAST else frame.ljust(FRAME_LEAST, b"\0"))
+            frames += [pad(header + packet) for packet in packets]
             if line is not None:
                 line.resume(now)
         return frames

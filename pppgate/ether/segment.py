@@ -251,19 +251,18 @@ class Segment:
             if self._uplink.owns(packet.sender):
                 # Somebody takes an address of ours for its own: it is told whose it is, and nobody else hears of it.
                 self._count["arp.forged"] += 1
-                self._answer(port, packet._replace(target=packet.sender), packet.sender)
+                self._answer(port, packet._replace(target=packet.sender))
                 return
             if self._admit(port, learned, source, packet.sender, now) is None:
                 self._count["arp.forged"] += 1
                 return
         if asked:
-            self._answer(port, packet, packet.target)
+            self._answer(port, packet)
         elif frame[:6] != self.mac:
             self._switch(port, frame)
 
-    def _answer(self, port: BridgePort, packet: arp.Arp, address: bytes) -> None:
-        reply = arp.Arp(arp.REPLY, self.mac, address, packet.sender_mac, packet.sender)
-        port.emit(header(packet.sender_mac, self.mac, ARP) + arp.build(reply))
+    def _answer(self, port: BridgePort, request: arp.Arp) -> None:
+        port.emit(header(request.sender_mac, self.mac, ARP) + arp.build(arp.reply(request, self.mac)))
 
     # IPv4
 
