@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "contrib")]
+sys.path.insert(0, str(ROOT))
 
-from e2e import needs, transfers  # noqa: E402
-from e2e.gateway import Gateway, GatewayError  # noqa: E402
-from e2e.guests import Guest, GuestError  # noqa: E402
-from e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, Servers, content, digest, servers  # noqa: E402
-from e2e.uml import UmlGuest  # noqa: E402
+from tests.e2e import needs, transfers  # noqa: E402
+from tests.e2e.gateway import Gateway, GatewayError  # noqa: E402
+from tests.e2e.guests import Guest, GuestError  # noqa: E402
+from tests.e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, Servers, content, digest, servers  # noqa: E402
+from tests.e2e.uml import UmlGuest  # noqa: E402
 
 UML = ("linux.uml", "pppd", "insmod", "curl", "ping")
 DOWN, UP = 4_000_000, 16_000_000
@@ -88,8 +88,8 @@ def _upload(guest: Guest, host: Servers) -> str:
 
 def with_embedded(gateway: Gateway, host: Servers) -> None:
     """This project's own PPP client, with a small TCP/IP of its own."""
-    from embedded_guest import EmbeddedGuest
-    from embedded_guest import GuestError as EmbeddedError
+    from contrib.embedded_guest import EmbeddedGuest
+    from contrib.embedded_guest import GuestError as EmbeddedError
 
     def download() -> str:
         begun = time.monotonic()

@@ -18,7 +18,7 @@ It needs no emulator and no kernel PPP, so it serves to try a gateway, to test o
 
 The line is a path (a gateway's pty, /dev/ttyS0) or a LINK of pppgate that makes one port (tcp:HOST:PORT, unix:PATH).
 A thread with a pppgate.loop.Loop carries everything; the methods are for other threads, and wait.
-The guest's TCP is nat.tcp with the roles changed: a flow calls the remote end as it would call a guest, and its
+The guest's TCP is nat.tcp.flow with the roles changed: a flow calls the remote end as it would call a guest, and its
 "host's socket" is one end of a socketpair whose other end the user gets.
 """
 
@@ -37,12 +37,11 @@ from typing import Self, TypeVar
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from guest_stack import GuestError, Stack, dns_addresses, dns_query
-
+from contrib.guest_stack import GuestError, Stack, dns_addresses, dns_query
 from lcp.events import AuthFailed, Event, NetworkUp
 from lcp.link import Credentials, Phase
 from nat.icmp import ECHO
-from nat.packet import build_icmp, build_udp, dotted
+from nat.wire.ipv4 import build_icmp, build_udp, dotted
 from pppgate.loop import Loop
 from serialport.port import PortError
 

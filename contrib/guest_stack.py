@@ -13,18 +13,18 @@ from ipcp.protocol import Ipcp
 from lcp.events import Event
 from lcp.link import Credentials, LinkConfig, LinkParameters, PppLink
 from nat.context import Context
+from nat.deadlines import Deadlines
 from nat.dns import question_end
 from nat.fragment import Reassembler, deliver
 from nat.host import Host
 from nat.icmp import ECHO_REPLY, UNREACHABLE, ErrorSender, echo_reply
 from nat.line import Line
-from nat.packet import ICMP, TCP, UDP, build_udp, dotted
-from nat.policy import Policy
-from nat.table import Deadlines
-from nat.tcp import TcpFlow
-from nat.tcp_flows import NoRoute, TcpFlows
-from nat.tcp_sender import State
+from nat.rules import Policy
+from nat.tcp.flow import TcpFlow
+from nat.tcp.flows import NoRoute, TcpFlows
+from nat.tcp.sender import State
 from nat.udp import parse_udp
+from nat.wire.ipv4 import ICMP, TCP, UDP, build_udp, dotted
 from pppgate.guest import Guest
 from pppgate.loop import Loop
 from serialport.port import Port

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lcp import events
-from lcp.auth import Failure, Outcome, Side
-from lcp.chap import ChapClient, ChapServer
+from lcp.auth.chap import ChapClient, ChapServer
+from lcp.auth.pap import PapClient, PapServer
+from lcp.auth.secrets import Authenticator, Identity
+from lcp.auth.side import Failure, Outcome, Side
 from lcp.control import ControlProtocol
 from lcp.fsm import State, Timing
 from lcp.hdlc import DEFAULT_ACCM
 from lcp.packet import DEFAULT_MRU, Code, Protocol, build, parse, protocol_name, split_protocol
-from lcp.pap import PapClient, PapServer
 from lcp.protocol import CHAP_MD5, PAP, Lcp
-from lcp.secrets import Authenticator, Identity
 
 
 class Phase(Enum):

@@ -8,11 +8,11 @@ Whatever octets are given, a line comes out, printable and bounded; passwords do
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from lcp.auth import counted
-from lcp.chap import ChapCode
+from lcp.auth.chap import ChapCode
+from lcp.auth.pap import PapCode
+from lcp.auth.side import counted
 from lcp.options import Option, walk
 from lcp.packet import CODE_NAMES, Code, Protocol, name_of, parse, printable, protocol_name, split_protocol
-from lcp.pap import PapCode
 from lcp.protocol import DESCRIBED
 
 

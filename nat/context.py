@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from nat.deadlines import Deadlines
 from nat.host import Host
-from nat.policy import Policy
-from nat.table import Deadlines
+from nat.rules import Policy
 
 
 @dataclass(frozen=True, slots=True)

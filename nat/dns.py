@@ -19,8 +19,8 @@ from nat.context import Context
 from nat.fragment import deliver
 from nat.host import Resolver
 from nat.line import Line
-from nat.packet import build_udp
 from nat.udp import parse_udp
+from nat.wire.ipv4 import build_udp
 
 PORT: Final = 53
 # RFC 1035 section 4.1.1: id, flags, and the numbers of entries in the four sections.

@@ -29,7 +29,7 @@ from nat.icmp import (
     unreachable_code,
 )
 from nat.line import Line
-from nat.packet import DEFAULT_TTL, DONT_FRAGMENT, ICMP, build_icmp, checksum, dotted, sum16
+from nat.wire.ipv4 import DEFAULT_TTL, DONT_FRAGMENT, ICMP, build_icmp, checksum, dotted, sum16
 
 BATCH: Final = 32  # messages read in one wake-up
 OUTSTANDING: Final = 256  # for each identifier: requests whose answers are let in

@@ -16,8 +16,8 @@ from nat.fragment import deliver
 from nat.host import HostError
 from nat.icmp import unreachable_code
 from nat.line import Line
-from nat.packet import build_udp, dotted
 from nat.udp import parse_udp
+from nat.wire.ipv4 import build_udp, dotted
 
 BATCH: Final = 32  # datagrams or callers taken in one wake-up
 PEERS: Final = 512  # callers of one UDP forward that are remembered

@@ -15,7 +15,7 @@ from typing import Final
 
 from nat.context import Context
 from nat.line import Line
-from nat.packet import ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
+from nat.wire.ipv4 import ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
 
 MAX_DATAGRAMS: Final = 64
 MAX_OCTETS: Final = 1 << 20

@@ -12,9 +12,9 @@ from nat.context import Context
 from nat.dns import Dns
 from nat.forward import Forwards
 from nat.line import Line
-from nat.packet import dotted
 from nat.station import Station
-from nat.tcp_flows import NoRoute
+from nat.tcp.flows import NoRoute
+from nat.wire.ipv4 import dotted
 
 DNS_PORT = 53
 

@@ -22,8 +22,8 @@ from nat.context import Context
 from nat.fragment import deliver
 from nat.host import ORIGIN_ICMP, Fault
 from nat.line import Line
-from nat.packet import ICMP, OFFSET_MASK, build_icmp, sum16
-from nat.policy import Denial
+from nat.rules import Denial
+from nat.wire.ipv4 import ICMP, OFFSET_MASK, build_icmp, sum16
 
 # RFC 792, and RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 for the later codes.
 ECHO_REPLY: Final = 0

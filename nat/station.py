@@ -21,9 +21,9 @@ from nat.icmp import (
     echo_reply,
 )
 from nat.line import Line
-from nat.packet import DONT_FRAGMENT, ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
-from nat.tcp_flows import NoRoute, TcpFlows
+from nat.tcp.flows import NoRoute, TcpFlows
 from nat.udp import UdpFlows
+from nat.wire.ipv4 import DONT_FRAGMENT, ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
 
 PROTOCOL_UNREACHABLE = 2  # RFC 792: Destination Unreachable, code 2
 REASSEMBLY_EXCEEDED = 1  # RFC 792: Time Exceeded, code 1

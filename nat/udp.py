@@ -26,7 +26,7 @@ from nat.icmp import (
     unreachable_code,
 )
 from nat.line import Line
-from nat.packet import DONT_FRAGMENT, UDP, UDP_HEADER, build_udp, dotted, pseudo_header_sum, sum16
+from nat.wire.ipv4 import DONT_FRAGMENT, UDP, UDP_HEADER, build_udp, dotted, pseudo_header_sum, sum16
 
 BATCH: Final = 32  # datagrams read in one wake-up
 PEERS: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from typing import Any, Self, TextIO
 
 from pppgate.config import build
-from pppgate.ether.ne2000 import ISA, Ne2000
-from pppgate.ether.ne2000_port import Ne2000Port
 from pppgate.links import Links
 from pppgate.loop import Loop
+from pppgate.ne2000.card import ISA, Ne2000
+from pppgate.ne2000.port import Ne2000Port
 from pppgate.say import Say
 from pppgate.wiring import Server
 from serialport.port import Port
-from serialport.uart_port import SerialChip
+from serialport.uart16550.port import SerialChip
 
 
 class _Nowhere(io.TextIOBase):
@@ -52,8 +52,8 @@ class Embedded:
     def uart(self, interrupt: Callable[[bool], None], *, model: str = "16550A", pace: str = "none") -> SerialChip:
         """A serial port: `read(register)` and `write(register, octet)` for registers 0 to 7, `reset()`.
 
-        `model`: one of serialport.uart_models.MODELS; `pace`: "none", or "line" for characters that take as long as
-        the divisor says.
+        `model`: one of serialport.uart16550.models.MODELS; `pace`: "none", or "line" for characters that take as long
+        as the divisor says.
         """
         name = f"uart {len(self._chips) + 1}"
 

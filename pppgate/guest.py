@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lcp.hdlc import Deframer, Framer
+from nat.deadlines import Deadlines
 from nat.line import FLOW_LIMIT, Line
-from nat.table import Deadlines
 from pppgate.flusher import Dirty
 from serialport.port import HangUp, Port, Watcher
 from serialport.writer import LineWriter

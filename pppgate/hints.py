@@ -10,7 +10,7 @@ shows both.
 
 import json
 
-from pppgate.ether.port import EtherLink
+from pppgate.ether.links.port import EtherLink
 from serialport.port import Link
 
 _NE2K = "-device ne2k_pci,netdev=net"

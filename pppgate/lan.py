@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from ipcp.pool import Pool
 from nat.gateway import Gateway
 from nat.line import FLOW_LIMIT
-from nat.packet import dotted
 from nat.station import Station
+from nat.wire.ipv4 import dotted
 from pppgate.config import Config, ConfigError
+from pppgate.dhcp.leases import PoolLeases
+from pppgate.dhcp.server import DhcpServer, Settings
 from pppgate.ether.bridge_port import Neighbour
-from pppgate.ether.dhcp import DhcpServer, Settings
 from pppgate.ether.frame import gateway_mac
-from pppgate.ether.leases import PoolLeases
 from pppgate.ether.segment import Segment
 from pppgate.flusher import Dirty
 from pppgate.notices import Notices

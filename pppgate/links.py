@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pppgate.ether.port import EtherLink
+from pppgate.ether.links.port import EtherLink
 from serialport.port import Link
 
 SCHEMES = ("ether", "uart", "ne2k")
@@ -36,7 +36,7 @@ def open_links(urls: tuple[str, ...]) -> Links:
     for url in urls:
         scheme = url.partition(":")[0]
         if scheme == "ether":
-            from pppgate.ether.links import open_ether
+            from pppgate.ether.links.url import open_ether
 
             links.ether.append(open_ether(url))
         elif scheme == "ne2k":

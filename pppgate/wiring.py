@@ -15,18 +15,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ipcp.pool import Pool
+from lcp.auth.secrets import Anyone, Authenticator, Secrets, SecretsError
 from lcp.link import LinkConfig
-from lcp.secrets import Anyone, Authenticator, Secrets, SecretsError
 from nat.context import Context, Limits
+from nat.deadlines import Deadlines
 from nat.dns import Dns
 from nat.forward import Forwards
 from nat.gateway import Gateway
 from nat.host import Host, HostError, Resolver
-from nat.policy import Policy
-from nat.table import Deadlines
+from nat.rules import Policy
 from pppgate.capture import Capture
 from pppgate.config import Config, ConfigError
-from pppgate.ether.port import EtherLink, FramePort
+from pppgate.ether.links.port import EtherLink, FramePort
 from pppgate.flusher import Dirty
 from pppgate.hints import start_lines
 from pppgate.links import Links, open_links

@@ -19,10 +19,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import on_ether
-import on_pty
-import with_pppd
-from gateways import Gateway, Libslirp, PlainPppgate, Pppgate, Slirp
+from contrib.bench import on_ether, on_pty, with_pppd
+from contrib.bench.gateways import Gateway, Libslirp, PlainPppgate, Pppgate, Slirp
 
 Measure = Callable[[type[Gateway], float], dict[str, float]]
 Table = dict[str, dict[str, list[float]]]

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import socket
 import statistics
-import sys
 import tempfile
 import time
-from pathlib import Path
 
-import client
-from gateways import Gateway, Libslirp, Pppgate
-from with_pppd import iperf3
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-
-import vfio_client  # noqa: E402
-from e2e import ethernet  # noqa: E402
-from e2e.newer_qemu import guest_with_cards  # noqa: E402
-from e2e.qemu import QemuGuest  # noqa: E402
+from contrib.bench import client
+from contrib.bench.gateways import Gateway, Libslirp, Pppgate
+from contrib.bench.with_pppd import iperf3
+from tests.e2e import ethernet
+from tests.e2e.newer_qemu import guest_with_cards
+from tests.e2e.qemu import QemuGuest
+from tests.support import vfio_client
 
 DRIVER = "ne2k-pci"
 

@@ -15,8 +15,8 @@ import threading
 import time
 import tty
 
-import client
-from gateways import Gateway
+from contrib.bench import client
+from contrib.bench.gateways import Gateway
 
 FLOWS = 1000
 

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import shlex
 import statistics
-import sys
 import tempfile
-from pathlib import Path
 
-import client
-from gateways import Gateway, Slirp
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-
-from e2e.guests import Guest  # noqa: E402
-from e2e.qemu import QemuGuest  # noqa: E402
-from e2e.uml import UmlGuest  # noqa: E402
+from contrib.bench import client
+from contrib.bench.gateways import Gateway, Slirp
+from tests.e2e.guests import Guest
+from tests.e2e.qemu import QemuGuest
+from tests.e2e.uml import UmlGuest
 
 
 def dial(guest: Guest, kind: type[Gateway]) -> None:

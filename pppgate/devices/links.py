@@ -81,7 +81,7 @@ def _peer(sock: socket.socket) -> int:
 
 def open_uart(url: str) -> DeviceLink:
     """`uart:vfio-user:PATH[,OPTIONS]`. Raises PortError."""
-    from serialport.uart_models import MODELS
+    from serialport.uart16550.models import MODELS
 
     path, options = _parse(url, "uart", {"model": tuple(MODELS), "pace": ("none", "line")})
     model, pace = options.get("model", "16550A"), options.get("pace", "none")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from pppgate.devices.pci import Identity
-from pppgate.ether.ne2000 import PORTS
-from pppgate.ether.ne2000_port import Ne2000Port
-from pppgate.ether.port import FramePort
+from pppgate.ether.links.port import FramePort
+from pppgate.ne2000.card import PORTS
+from pppgate.ne2000.port import Ne2000Port
 
 IDENTITY: Final = Identity(vendor=0x10EC, device=0x8029, class_code=0x020000, subsystem_vendor=0x10EC, subsystem=0x8029)
 """RTL8029AS data sheet, section 6: class 02 00 00, an Ethernet controller."""

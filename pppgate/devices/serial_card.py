@@ -8,7 +8,7 @@ from typing import Final
 
 from pppgate.devices.pci import Identity
 from serialport.port import Port, Watcher
-from serialport.uart_port import SerialChip
+from serialport.uart16550.port import SerialChip
 
 IDENTITY: Final = Identity(
     vendor=0x1B36, device=0x0002, class_code=0x070002, subsystem_vendor=0x1AF4, subsystem=0x1100, revision=1

@@ -19,10 +19,10 @@ from typing import Final, Protocol
 from nat.fragment import fragment
 from nat.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, UNREACHABLE, may_answer
 from nat.line import FLOW_LIMIT, Line
-from nat.packet import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp
+from nat.wire.ipv4 import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp
+from pppgate.dhcp.server import Settings
 from pppgate.eoppp.card_line import CardLine
 from pppgate.ether.bridge_port import Neighbour
-from pppgate.ether.dhcp import Settings
 
 SERVER: Final = bytes((192, 0, 0, 8))
 """What the segment's router calls itself in DHCP and ICMP: the dummy address of RFC 7600 section 4.8.  It stays the

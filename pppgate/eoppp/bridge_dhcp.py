@@ -7,9 +7,9 @@ different ones, and there is no second address for the latter.
 
 from collections import Counter
 
+from pppgate.dhcp.clients import mac_key
+from pppgate.dhcp.server import Answer, DhcpServer, Settings
 from pppgate.eoppp.bridge import Bridge
-from pppgate.ether.dhcp import Answer, DhcpServer, Settings
-from pppgate.ether.dhcp_clients import mac_key
 
 
 class BridgeDhcp:

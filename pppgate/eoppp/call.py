@@ -24,8 +24,8 @@ from lcp.events import (
 from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from lcp.packet import Code
 from lcp.protocol import AuthenticationProtocol
+from nat.deadlines import Deadlines
 from nat.line import Line
-from nat.table import Deadlines
 from pppgate.eoppp.chat import Step
 from pppgate.eoppp.conversation import Conversation
 from pppgate.flusher import Dirty

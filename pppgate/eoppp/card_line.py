@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nat.line import Line
-from nat.packet import OFFSET_MASK, TCP
+from nat.wire.ipv4 import OFFSET_MASK, TCP
 
 PAGE: Final = 256
 """Octets: a card's ring is made of such pages, and a frame begins on a new one (DP8390D data sheet, section 7.0)."""

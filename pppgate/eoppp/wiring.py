@@ -14,7 +14,7 @@ from functools import partial
 
 from ipcp.protocol import UNSPECIFIED
 from lcp.link import Credentials, LinkConfig
-from nat.table import Deadlines
+from nat.deadlines import Deadlines
 from pppgate.capture import Capture
 from pppgate.config import ConfigError
 from pppgate.eoppp.bridge import SERVER, Bridge
@@ -23,7 +23,7 @@ from pppgate.eoppp.call import Surroundings, Terms
 from pppgate.eoppp.chat import Step
 from pppgate.eoppp.dialler import Dialler, Habits
 from pppgate.ether.frame import gateway_mac
-from pppgate.ether.port import EtherLink, FramePort
+from pppgate.ether.links.port import EtherLink, FramePort
 from pppgate.ether.segment import Segment
 from pppgate.flusher import Dirty
 from pppgate.hints import start_lines

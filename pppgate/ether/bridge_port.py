@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pppgate.ether.frame import pad
-from pppgate.ether.port import FramePort
+from pppgate.ether.links.port import FramePort
 from pppgate.flusher import Dirty
 from serialport.port import HangUp, Watcher
 

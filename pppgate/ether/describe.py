@@ -5,9 +5,9 @@ In: frames as they came, however wrong.  Out: one line of text.
 
 from typing import Final
 
-from nat.packet import UDP, dotted
+from nat.wire.ipv4 import UDP, dotted
 from pppgate.ether import arp, frame
-from pppgate.ether.port import HEADER
+from pppgate.ether.links.port import HEADER
 
 # RFC 2132 section 9.6
 _DHCP_TYPES: Final = ("?", "Discover", "Offer", "Request", "Decline", "Ack", "Nak", "Release", "Inform")

@@ -8,7 +8,7 @@ from string import hexdigits
 from struct import Struct
 from typing import Final
 
-from pppgate.ether.port import FRAME_LEAST
+from pppgate.ether.links.port import FRAME_LEAST
 
 HEADER_FIELDS: Final = Struct("!6s6sH")
 """Destination, source, type."""

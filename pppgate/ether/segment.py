@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from nat.packet import DONT_FRAGMENT, IPV4, UDP, build_udp, dotted, sum16
+from nat.wire.ipv4 import DONT_FRAGMENT, IPV4, UDP, build_udp, dotted, sum16
+from pppgate.dhcp.clients import mac_key
+from pppgate.dhcp.server import Answer
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort, Neighbour
-from pppgate.ether.dhcp import Answer
-from pppgate.ether.dhcp_clients import mac_key
 from pppgate.ether.frame import ARP, BROADCAST, NOBODY, VLANS, header, is_group, mac_text
 from pppgate.ether.frame import IPV4 as TYPE_IPV4
-from pppgate.ether.port import HEADER, FramePort
+from pppgate.ether.links.port import HEADER, FramePort
 from pppgate.flusher import Dirty
 from serialport.port import Watcher
 

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from e2e.bootdisk import GENISOIMAGE, ISOLINUX, LDLINUX, make
-from e2e.guests import Guest
-from e2e.initramfs import build, cpio, regular
-from e2e.servers import closed_port
+from tests.e2e.bootdisk import GENISOIMAGE, ISOLINUX, LDLINUX, make
+from tests.e2e.guests import Guest
+from tests.e2e.initramfs import build, cpio, regular
+from tests.e2e.servers import closed_port
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "contrib/examples/bochsrc.ppp"
 BOCHS = "bochs-bin"

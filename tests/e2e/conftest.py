@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from e2e.needs import programs_on_path
-from e2e.servers import Servers, servers
+
+from tests.e2e.needs import programs_on_path
+from tests.e2e.servers import Servers, servers
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from e2e.guests import Guest, GuestError
+from tests.e2e.guests import Guest, GuestError
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from e2e.initramfs import ETHER_MODULES, FALLBACK_OPTIONS, Files, cpio, kept, module_files, regular, skeleton
-from e2e.uml import PPP_MODULES, cache_directory
+from tests.e2e.initramfs import ETHER_MODULES, FALLBACK_OPTIONS, Files, cpio, kept, module_files, regular, skeleton
+from tests.e2e.uml import PPP_MODULES, cache_directory
 
 SUITE = "bookworm"
 KERNEL = "linux-image-686"

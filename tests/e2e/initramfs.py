@@ -17,8 +17,8 @@ import stat
 import subprocess
 from pathlib import Path
 
-from e2e.guests import READY
-from e2e.uml import NO_PPPD, PPP_MODULES, cache_directory, readable_pppd
+from tests.e2e.guests import READY
+from tests.e2e.uml import NO_PPPD, PPP_MODULES, cache_directory, readable_pppd
 
 TOOLS = ("curl", "iperf3")
 ETHER_MODULES = ("ne2k-pci", "ne", "e1000", "virtio_net", "virtio_pci")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from e2e.initramfs import kernel
-from e2e.uml import NO_PPPD, cache_directory, readable_pppd
+
+from tests.e2e.initramfs import kernel
+from tests.e2e.uml import NO_PPPD, cache_directory, readable_pppd
 
 # program or directory -> package
 PACKAGES = {

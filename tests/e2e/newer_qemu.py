@@ -12,8 +12,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from e2e.gateway import ROOT
-from e2e.qemu import QemuGuest
+
+from tests.e2e.gateway import ROOT
+from tests.e2e.qemu import QemuGuest
 
 SCRIPT = ROOT / "contrib" / "newer-qemu"
 MEMORY = "256M"

@@ -15,8 +15,8 @@ import tty
 from pathlib import Path
 from typing import Self
 
-from e2e.guests import GuestError
-from e2e.uml import UmlGuest
+from tests.e2e.guests import GuestError
+from tests.e2e.uml import UmlGuest
 
 HTTP_PORT = 8080
 HTTPD = '''

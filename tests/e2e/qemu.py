@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Self
 
 import pexpect
-from e2e.guests import READY, Guest, GuestError
-from e2e.initramfs import build
+
+from tests.e2e.guests import READY, Guest, GuestError
+from tests.e2e.initramfs import build
 
 QEMU = "qemu-system-x86_64"
 PTY = re.compile(r"char device redirected to (\S+) \(label ppp\)")

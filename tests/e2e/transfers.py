@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
-from e2e.guests import Guest
-from e2e.servers import content, digest
+from tests.e2e.guests import Guest
+from tests.e2e.servers import content, digest
 
 HOST = "10.0.2.2"
 SEED = 7

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from e2e.guests import READY, Guest, GuestError
+from tests.e2e.guests import READY, Guest, GuestError
 
 KERNEL = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")

@@ -1,0 +1,212 @@
+"""All TCP connections of one guest: which flow a segment belongs to, and how flows begin and end.
+
+In: segments (IPv4 packets without options, at least 40 octets, lengths verified), sockets accepted for a forward.
+Out: packets on the guest's line.  `flush(now)` ends a wake-up.  `route` decides where a destination leads.
+Bounds: Limits.tcp_flows and Limits.tcp_connecting; beyond them a SYN is dropped and counted, and the guest tries
+again by itself.
+"""
+
+import errno
+import socket
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import NamedTuple
+
+from nat.context import Context
+from nat.host import EXHAUSTED
+from nat.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE, ErrorSender
+from nat.line import Line
+from nat.tcp.flow import TcpFlow
+from nat.tcp.sender import State
+from nat.wire.ipv4 import TCP, sum16
+from nat.wire.tcp import ACK, FIN, RST, SEGMENT, SEQUENCE_MASK, SYN, build_reset, parse_syn_options
+
+# The guest is not told of these: it repeats its SYN, and the host may have recovered by then.
+_HOST_IS_SHORT = EXHAUSTED | {errno.EAGAIN, errno.EADDRNOTAVAIL}
+_UNREACHABLE = {errno.ENETUNREACH: NETWORK_UNREACHABLE, errno.EHOSTUNREACH: HOST_UNREACHABLE}
+
+# Where a guest's connection to (address, port) leads: the host's address (4 or 16 octets) and port, or the answer
+# that there is none.
+Route = Callable[[Line, bytes, int], "tuple[bytes, int] | NoRoute"]
+
+
+class NoRoute(Enum):
+    REFUSED = "answered with RST"
+    SILENT = "not answered: a broadcast or multicast (RFC 9293 section 3.9.2.3, MUST-57)"
+
+
+class Connecting(NamedTuple):
+    """A connection that the guest asked for and the host has not got yet: only the guest's SYN is kept."""
+
+    sock: socket.socket
+    syn: bytes
+
+
+class TcpFlows:
+    """The connections of the guest on `line`."""
+
+    def __init__(self, context: Context, line: Line, route: Route, errors: ErrorSender) -> None:
+        self.context = context
+        self.line = line
+        self.flows: dict[bytes, TcpFlow] = {}  # by the guest's source, destination and ports as they stand on the wire
+        self.connecting: dict[bytes, Connecting] = {}
+        self.dirty: list[TcpFlow] = []
+        self._answered: list[bytes] = []  # keys of flows in SYN-RECEIVED, and of some that were
+        self._route = route
+        self._errors = errors
+        self._next_port = 49152 + context.random.randrange(16384)
+
+    def receive(self, packet: bytes, now: float) -> None:
+        """One segment of the guest."""
+        if (sum16(packet[12:]) + TCP + len(packet) - 20) % 0xFFFF:
+            self.context.count["tcp.bad_checksum"] += 1
+            return
+        key = packet[12:24]
+        flow = self.flows.get(key)
+        if flow is not None:
+            if flow.state is not State.TIME_WAIT or not self._begins_anew(flow, packet, now):
+                flow.receive(packet, now)
+                return
+        elif key in self.connecting and not self._restarts(key, packet):
+            return
+        self._open(packet, now)
+
+    def _begins_anew(self, flow: TcpFlow, packet: bytes, now: float) -> bool:
+        """Whether a segment for a flow in TIME-WAIT is a new SYN (RFC 9293 section 3.6.1, MAY-2)."""
+        sequence = SEGMENT.unpack_from(packet, 24)[0]
+        if packet[33] & (SYN | ACK | RST) != SYN or not 0 < (sequence - flow.rcv_nxt) & SEQUENCE_MASK < 1 << 31:
+            return False
+        flow.free(now)
+        return True
+
+    def _restarts(self, key: bytes, packet: bytes) -> bool:
+        """A segment while the host connects.  True: it is a SYN unlike the one before, which it replaces."""
+        flags = packet[33]
+        if flags & RST:
+            self.context.count["tcp.reset_by_guest"] += 1
+        elif flags & (SYN | ACK) != SYN or packet[24:28] == self.connecting[key].syn[24:28]:
+            return False  # the guest repeats itself; nothing else can be meant
+        self._give_up(key)
+        return not flags & RST
+
+    def _give_up(self, key: bytes) -> None:
+        sock = self.connecting.pop(key).sock
+        self.context.host.unwatch_write(sock.fileno())
+        sock.close()
+
+    def _open(self, packet: bytes, now: float) -> None:
+        """A segment that belongs to no flow: a SYN opens one, anything else is told that there is none."""
+        count, limits = self.context.count, self.context.limits
+        header = 20 + (packet[32] >> 4) * 4
+        if not 40 <= header <= len(packet):
+            count["tcp.bad_offset"] += 1
+            return
+        guest_port = int.from_bytes(packet[20:22], "big")
+        port = int.from_bytes(packet[22:24], "big")
+        if not guest_port or not port:
+            count["tcp.port_zero"] += 1
+            return
+        if packet[33] & (SYN | ACK | RST | FIN) != SYN:
+            count["tcp.stray_reset" if packet[33] & RST else "tcp.no_flow"] += 1
+            self._refuse(packet)
+            return
+        if len(self.flows) >= limits.tcp_flows or self._half_open() >= limits.tcp_connecting:
+            count["tcp.too_many"] += 1
+            return
+        target = self._route(self.line, packet[16:20], port)
+        if isinstance(target, NoRoute):
+            if target is NoRoute.REFUSED:
+                self._refuse(packet)
+            return
+        try:
+            sock = self.context.host.connect_tcp(*target)
+        except OSError as error:
+            self._not_connected(packet, error.errno or 0, now)
+            return
+        key = packet[12:24]
+        self.connecting[key] = Connecting(sock, packet)
+        self.context.host.watch_write(sock.fileno(), partial(self._connected, key))
+
+    def _half_open(self) -> int:
+        """Connections that the host or the guest has not answered yet; exact only once there are many."""
+        number = len(self.connecting) + len(self._answered)
+        if number >= self.context.limits.tcp_connecting:
+            flows = self.flows
+            self._answered = [key for key in self._answered if key in flows and flows[key].state is State.SYN_RCVD]
+        return len(self.connecting) + len(self._answered)
+
+    def _connected(self, key: bytes, now: float) -> None:
+        """The host's connection has succeeded or failed."""
+        sock, syn = self.connecting[key]
+        failure = self.context.host.connect_error(sock)
+        if failure == errno.EINPROGRESS:
+            return
+        del self.connecting[key]
+        self.context.host.unwatch_write(sock.fileno())
+        if failure:
+            sock.close()
+            self._not_connected(syn, failure, now)
+            return
+        sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, 24)
+        flow = self.flows[key] = TcpFlow(self, key, sock)
+        self._answered.append(key)
+        flow.answer(sequence, window, parse_syn_options(syn[40 : 20 + (syn[32] >> 4) * 4]), now)
+
+    def _not_connected(self, packet: bytes, failure: int, now: float) -> None:
+        """Tell the guest why: RST for a refusal or a timeout, ICMP and RST where nothing is reachable."""
+        if failure in _HOST_IS_SHORT:
+            self.context.count["tcp.host_is_short"] += 1
+            return
+        self.context.count["tcp.not_connected"] += 1
+        code = _UNREACHABLE.get(failure)
+        if code is not None:
+            self._errors.send(packet, 20, UNREACHABLE, code, now)
+        self._refuse(packet)
+
+    def _refuse(self, packet: bytes) -> None:
+        answer = build_reset(packet, 20)
+        if answer is not None:
+            self.line.send(answer, "tcp.reset")
+
+    def call(self, sock: socket.socket, local: bytes, guest_port: int, now: float) -> bool:
+        """Open a connection to the guest's port for a socket that a forward accepted.  False: no room for it."""
+        if len(self.flows) >= self.context.limits.tcp_flows:
+            self.context.count["tcp.too_many"] += 1
+            return False
+        guest = self.line.address
+        for _ in range(16384):
+            self._next_port = 49152 + (self._next_port + 1) % 16384
+            ports = guest_port.to_bytes(2, "big") + self._next_port.to_bytes(2, "big")
+            key = guest + local + ports
+            if key not in self.flows:
+                flow = self.flows[key] = TcpFlow(self, key, sock)
+                flow.call(now)
+                return True
+        self.context.count["tcp.too_many"] += 1
+        return False
+
+    def flush(self, now: float) -> None:
+        """The end of a wake-up: every flow that something happened to acts on it."""
+        while self.dirty:
+            dirty, self.dirty = self.dirty, []
+            for flow in dirty:
+                flow.flush(now)
+
+    def probe(self, now: float) -> None:
+        """The guest's link came up again: ask which of its connections it still knows."""
+        for flow in list(self.flows.values()):
+            flow.probe(now)
+
+    def ended(self, flow: TcpFlow) -> None:
+        """Called by a flow that has let go of everything."""
+        if self.flows.get(flow.key) is flow:
+            del self.flows[flow.key]
+
+    def close(self, now: float) -> None:
+        """The guest is gone for good: reset every host connection."""
+        for key in list(self.connecting):
+            self._give_up(key)
+        for flow in list(self.flows.values()):
+            flow.abort(now)
+        self.dirty.clear()

@@ -1,0 +1,1 @@
+"""Headers as bytes, one file a protocol: every field is named here and nowhere else."""

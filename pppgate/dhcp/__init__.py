@@ -1,0 +1,1 @@
+"""DHCP for the guests on a segment (RFC 2131)."""

@@ -1,0 +1,185 @@
+"""Leases of addresses from the pool of the NAT: they run out, and an address that two hosts claim is left alone.
+
+In: the wishes of a DHCP server (dhcp.Leases), under keys.  Out: addresses of an ipcp.pool.Pool, which PPP guests get
+theirs from too, so that nobody shares.  It knows neither messages nor cards.
+
+A client that comes back after its lease has run out, or after it gave it back, gets the same address while nobody else
+needed it: the pool remembers.  An address that its own host is heard to use is not taken from it when its time is up:
+BOOTP clients never renew, and some guests stand still for days.  One that nobody uses is, even before, when the pool
+has no other left: a guest that makes up cards and leases for all of them must not keep the others out.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from ipcp.pool import Pool
+from nat.wire.ipv4 import dotted
+
+HOLD: Final = 60.0
+"""Seconds for which an offer stands."""
+GRACE: Final = 60.0
+"""Seconds for which a lease outlives its term: the guest's clock may be slow."""
+ASIDE: Final = 600.0
+"""Seconds for which an address is kept out of use that somebody answers for whom the pool does not know."""
+DAY: Final = 86_400.0
+KEYS_MOST: Final = 1024
+"""Leases and offers at a time; beyond, the oldest offer makes room, then the oldest lease that nobody uses."""
+ASIDE_MOST: Final = 64
+"""Addresses kept out of use at a time, lest a guest that declines everything empties the pool."""
+
+
+class PoolLeases:
+    """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)
+    A host is known by the key of its last Answer and by that of its card.
+    `lease`: seconds, as the clients are told; math.inf for ever."""
+
+    def __init__(self, pool: Pool, in_use: Callable[[bytes, str], bool], lease: float = DAY) -> None:
+        self._pool = pool
+        pool.short = self._give_one_up
+        self._in_use = in_use
+        self._term = lease + GRACE
+        # Address and until when, by key; and until when, by address.  All entries of a table last equally long, so that
+        # the first to end is the first in it.
+        self._offers: dict[str, tuple[bytes, float]] = {}
+        self._bound: dict[str, tuple[bytes, float]] = {}
+        self._aside: dict[bytes, float] = {}
+
+    def wish(self, key: str, wanted: bytes | None, now: float) -> bytes | None:
+        """What `key` has; else `wanted`, if that is in the network and free; else what it had last; else any."""
+        self.tick(now)
+        self._forget_if_lost(key)
+        if key in self._bound:
+            return self._bound[key][0]
+        if wanted is not None and self._in_use(wanted, key):
+            wanted = None
+        full = len(self) >= KEYS_MOST and key not in self._offers
+        full = full and not self._withdraw() and not self._end_unused()
+        address = None if full else self._find(key, wanted, now)
+        self._offers.pop(key, None)
+        if address is not None:
+            self._offers[key] = (address, now + HOLD)
+        return address
+
+    def bind(self, key: str, address: bytes, now: float) -> bool:
+        """Where it cannot be, nothing is held and nothing in the pool's memory moves: anybody may try any address."""
+        self.tick(now)
+        mine = self._pool.holder(address) == key
+        if not (mine or self._pool.is_free(address)) or self._in_use(address, key):
+            return False
+        if self.wish(key, address, now) != address:
+            if key in self._offers:
+                self._drop(key)
+            return False
+        self._offers.pop(key, None)
+        self._bound.pop(key, None)
+        self._bound[key] = (address, now + self._term)
+        return True
+
+    def release(self, key: str, address: bytes, now: float) -> None:
+        self.tick(now)
+        if self._pool.holder(address) == key:
+            self._drop(key)
+
+    def decline(self, key: str, address: bytes, now: float) -> None:
+        self.tick(now)
+        if self._pool.holder(address) == key:
+            self._drop(key)
+            self._set_aside(address, now)
+
+    def holder(self, address: bytes) -> str | None:
+        return self._pool.holder(address)
+
+    def __len__(self) -> int:
+        return len(self._offers) + len(self._bound)
+
+    @property
+    def deadline(self) -> float:
+        """When the next offer or lease ends.  Nothing is late if nobody calls `tick` then, but PPP guests might find
+        the pool empty meanwhile."""
+        firsts = [next(iter(table.values()))[1] for table in (self._offers, self._bound) if table]
+        return min([*firsts, *list(self._aside.values())[:1]], default=math.inf)
+
+    def tick(self, now: float) -> None:
+        for table, again in ((self._offers, HOLD), (self._bound, self._term)):
+            while table:
+                key, (address, until) = next(iter(table.items()))
+                if until > now:
+                    break
+                del table[key]
+                if self._pool.holder(address) != key:
+                    continue
+                if self._in_use(address, "") and not self._in_use(address, key):
+                    table[key] = (address, now + again)
+                else:
+                    self._pool.release(key)
+        while self._aside:
+            address, until = next(iter(self._aside.items()))
+            if until > now:
+                break
+            self._put_back(address)
+
+    def _forget_if_lost(self, key: str) -> None:
+        """The pool may have been told otherwise by somebody else."""
+        for table in (self._offers, self._bound):
+            if key in table and self._pool.holder(table[key][0]) != key:
+                del table[key]
+
+    def _drop(self, key: str) -> None:
+        self._offers.pop(key, None)
+        self._bound.pop(key, None)
+        self._pool.release(key)
+
+    def _find(self, key: str, wanted: bytes | None, now: float) -> bytes | None:
+        """An address that the pool gives and nobody uses."""
+        for _ in range(ASIDE_MOST):
+            address = self._pool.lease(key, wanted)
+            if address is None:
+                return None
+            if self._in_use(address, key):
+                self._pool.release(key)
+                self._set_aside(address, now)
+            else:
+                return address
+        return None
+
+    def _give_one_up(self) -> bool:
+        """The pool is empty: the oldest offer is withdrawn, or the oldest lease ends whose address nobody uses, or the
+        address that was set aside first comes back."""
+        return self._withdraw() or self._end_unused() or self._put_back_first()
+
+    def _withdraw(self) -> bool:
+        """Take the oldest offer back: who was offered something gets another when it asks."""
+        oldest = next(iter(self._offers), None)
+        if oldest is None:
+            return False
+        self._drop(oldest)
+        return True
+
+    def _end_unused(self) -> bool:
+        unused = next((key for key, (address, _) in self._bound.items() if not self._in_use(address, "")), None)
+        if unused is None:
+            return False
+        self._drop(unused)
+        return True
+
+    def _set_aside(self, address: bytes, now: float) -> None:
+        if len(self._aside) >= ASIDE_MOST:
+            self._put_back_first()
+        if self._pool.lease(_nobody(address), address) == address:
+            self._aside[address] = now + ASIDE
+
+    def _put_back_first(self) -> bool:
+        if not self._aside:
+            return False
+        self._put_back(next(iter(self._aside)))
+        return True
+
+    def _put_back(self, address: bytes) -> None:
+        del self._aside[address]
+        self._pool.release(_nobody(address))
+
+
+def _nobody(address: bytes) -> str:
+    """The key under which the pool keeps an address that is set aside."""
+    return f"ether, set aside: {dotted(address)}"

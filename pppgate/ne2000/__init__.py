@@ -1,0 +1,1 @@
+"""The NE2000 and its chip, as cards for emulators."""

@@ -1,0 +1,1 @@
+"""The DP8390 network interface controller, by its data sheet."""

@@ -1,0 +1,230 @@
+"""IPCP of a server against guests of every kind, and of a client against a server."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.ppp import PPP
+
+from ipcp.protocol import STAND_IN, Ipcp
+from lcp.fsm import State
+from lcp.link import LinkConfig
+from lcp.options import spell, walk
+from lcp.packet import Code, parse
+from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, pool, server
+
+IPCP = 0x8021
+ZERO = bytes(4)
+ADDRESSES, VJ, ADDRESS, DNS1, NBNS1, DNS2, NBNS2 = 1, 2, 3, 129, 130, 131, 132
+VJ_VALUE = b"\x00\x2d\x0f\x01"
+OTHER = bytes((10, 0, 2, 99))
+
+
+def opened_lcp(end: End | None = None) -> tuple[End, int, bytes]:
+    """A server whose LCP is open with a guest played by the test; (server, id, data) of its first request."""
+    end = end or server(echo_interval=0.0)
+    end.link.up(0.0)
+    request = parse(end.taken()[0])
+    end.give(Code.CONFIGURE_ACK, request.id, request.data)
+    end.give(Code.CONFIGURE_REQUEST, 1)
+    (first,) = map(parse, end.taken(IPCP))
+    assert first.code == Code.CONFIGURE_REQUEST
+    return end, first.id, first.data
+
+
+def answer_to(end: End, options, identifier: int = 1):
+    """What the server answers to a Configure-Request; its own further requests are left out."""
+    end.give(Code.CONFIGURE_REQUEST, identifier, spell(options), protocol=IPCP)
+    answers = [parse(p) for p in end.taken(IPCP)]
+    (answer,) = [packet for packet in answers if packet.code != Code.CONFIGURE_REQUEST]
+    assert answer.id == identifier
+    return Code(answer.code), walk(answer.data)
+
+
+def test_own_address_is_in_the_first_request_and_scapy_reads_it():
+    end = server()
+    wire = Wire(end, client())
+    wire.up()
+    wire.settle()
+    first = next(information for protocol, information in end.sent if protocol == IPCP)
+    packet = PPP(b"\xff\x03\x80\x21" + first)
+    assert packet.payload.code == 1 and len(packet.payload.options) == 1
+    assert packet.payload.options[0].data == "10.0.2.2"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ([(ADDRESS, ZERO)], (Code.CONFIGURE_NAK, [(ADDRESS, GUEST)])),
+        ([], (Code.CONFIGURE_NAK, [(ADDRESS, GUEST)])),
+        ([(ADDRESS, GUEST)], (Code.CONFIGURE_ACK, [(ADDRESS, GUEST)])),
+        ([(ADDRESS, OTHER)], (Code.CONFIGURE_ACK, [(ADDRESS, OTHER)])),
+        ([(ADDRESS, GATEWAY)], (Code.CONFIGURE_NAK, [(ADDRESS, GUEST)])),
+        ([(ADDRESS, b"\xc0\xa8\x00\x07")], (Code.CONFIGURE_NAK, [(ADDRESS, GUEST)])),
+        ([(ADDRESS, GUEST), (DNS1, ZERO)], (Code.CONFIGURE_NAK, [(DNS1, DNS)])),
+        ([(ADDRESS, GUEST), (DNS2, b"\x08\x08\x08\x08")], (Code.CONFIGURE_NAK, [(DNS2, DNS)])),
+        ([(DNS1, ZERO)], (Code.CONFIGURE_NAK, [(DNS1, DNS), (ADDRESS, GUEST)])),
+        ([(NBNS1, ZERO), (ADDRESS, ZERO), (NBNS2, ZERO)], (Code.CONFIGURE_REJECT, [(NBNS1, ZERO), (NBNS2, ZERO)])),
+        ([(ADDRESS, ZERO), (VJ, VJ_VALUE)], (Code.CONFIGURE_REJECT, [(VJ, VJ_VALUE)])),
+        ([(VJ, b"\x00\x2d")], (Code.CONFIGURE_REJECT, [(VJ, b"\x00\x2d")])),
+        ([(ADDRESSES, ZERO + ZERO)], (Code.CONFIGURE_REJECT, [(ADDRESSES, ZERO + ZERO)])),
+        ([(ADDRESS, b"\x0a\x00")], (Code.CONFIGURE_NAK, [(ADDRESS, GUEST)])),
+    ],
+)
+def test_answer(asked, answer):
+    end, _, _ = opened_lcp()
+    assert answer_to(end, asked) == answer
+
+
+def converge(end: End, options: list[tuple[int, bytes]]) -> int:
+    """Rounds until a guest that obeys every answer is acked."""
+    for rounds in range(1, 20):
+        code, named = answer_to(end, options, rounds)
+        if code == Code.CONFIGURE_ACK:
+            return rounds
+        values = dict(named)
+        if code == Code.CONFIGURE_REJECT:
+            options = [option for option in options if option[0] not in values]
+        else:
+            options = [(kind, values.pop(kind, value)) for kind, value in options] + list(values.items())
+    raise AssertionError("never acked")
+
+
+WINDOWS = [(ADDRESS, ZERO), (VJ, VJ_VALUE), (DNS1, ZERO), (NBNS1, ZERO), (DNS2, ZERO), (NBNS2, ZERO)]
+
+
+def test_three_rounds_for_every_option_order():
+    for order in itertools.permutations(WINDOWS):
+        end, _, _ = opened_lcp()
+        assert converge(end, list(order)) == 3
+        assert end.ipcp.remote == GUEST
+
+
+@pytest.mark.parametrize("count", range(len(WINDOWS) + 1))
+def test_three_rounds_for_every_choice_of_options(count):
+    for chosen in itertools.combinations(WINDOWS, count):
+        end, _, _ = opened_lcp()
+        assert converge(end, list(chosen)) <= 3
+
+
+def test_pppd_given_no_addresses_is_up_in_two_round_trips():
+    """What pppd sends by itself: 0.0.0.0 and VJ; it takes our address as it comes."""
+    end, identifier, data = opened_lcp()
+    end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
+    assert converge(end, [(ADDRESS, ZERO), (VJ, VJ_VALUE)]) == 3
+    assert end.ipcp.opened and end.ipcp.local == GATEWAY and end.ipcp.remote == GUEST
+
+
+def test_a_guest_that_sends_no_address_at_all_is_let_in_after_max_failure():
+    end, identifier, data = opened_lcp()
+    end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
+    answers = [answer_to(end, [], i)[0] for i in range(6)]
+    assert answers == [Code.CONFIGURE_NAK] * 5 + [Code.CONFIGURE_ACK]
+    assert end.ipcp.opened and end.ipcp.remote == GUEST
+
+
+def test_a_guest_that_insists_on_a_foreign_address_sees_it_rejected_after_max_failure():
+    end, _, _ = opened_lcp()
+    foreign = [(ADDRESS, b"\xc0\xa8\x00\x07")]
+    answers = [answer_to(end, foreign, i)[0] for i in range(6)]
+    assert answers == [Code.CONFIGURE_NAK] * 5 + [Code.CONFIGURE_REJECT]
+
+
+def test_a_guest_that_would_have_our_address_otherwise_is_told_again():
+    end, identifier, data = opened_lcp()
+    end.give(Code.CONFIGURE_NAK, identifier, spell([(ADDRESS, ZERO)]), protocol=IPCP)
+    (again,) = map(parse, end.taken(IPCP))
+    assert again.data == data and again.id != identifier
+    end.give(Code.CONFIGURE_REJECT, again.id, data, protocol=IPCP)
+    (bare,) = map(parse, end.taken(IPCP))
+    assert bare.data == b""
+    end.give(Code.CONFIGURE_ACK, bare.id, b"", protocol=IPCP)
+    assert converge(end, [(ADDRESS, GUEST)]) == 1 and end.ipcp.opened and end.ipcp.local == GATEWAY
+
+
+def test_no_address_left():
+    end = End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: None, [DNS]), 1)
+    end, _, _ = opened_lcp(end)
+    assert answer_to(end, [(ADDRESS, ZERO)]) == (Code.CONFIGURE_REJECT, [(ADDRESS, ZERO)])
+
+
+def test_without_name_servers_the_dns_options_are_rejected():
+    lender = pool()
+    end = End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: lender.lease("x", wanted)), 1)
+    end, _, _ = opened_lcp(end)
+    assert answer_to(end, [(DNS1, ZERO), (DNS2, ZERO)]) == (
+        Code.CONFIGURE_REJECT,
+        [(DNS1, ZERO), (DNS2, ZERO)],
+    )
+
+
+def test_two_name_servers():
+    lender = pool()
+    second = bytes((9, 9, 9, 9))
+    a = End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: lender.lease("x", wanted), [DNS, second]), 1)
+    b = client()
+    wire = Wire(a, b)
+    wire.up()
+    wire.settle()
+    assert b.ipcp.dns == a.ipcp.dns == [DNS, second]
+
+
+@pytest.mark.parametrize("code", range(8, 12))
+def test_ipcp_codes_8_to_11_get_code_reject(code):
+    end, _, _ = opened_lcp()
+    end.give(code, 9, b"\x11\x22\x33\x44", protocol=IPCP)
+    assert [parse(p).code for p in end.taken(IPCP)] == [Code.CODE_REJECT]
+
+
+def test_callbacks():
+    end, identifier, data = opened_lcp()
+    calls = []
+    end.ipcp.on_up = lambda now: calls.append(("up", end.ipcp.remote))
+    end.ipcp.on_down = lambda now: calls.append(("down", end.ipcp.remote))
+    end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
+    answer_to(end, [(ADDRESS, GUEST)])
+    end.give(Code.CONFIGURE_REQUEST, 1, now=2.0)
+    assert calls == [("up", GUEST), ("down", GUEST)] and end.ipcp.state == State.STARTING
+
+
+def test_a_server_that_announces_0_0_0_0_is_told_a_name_and_got_past():
+    """As the classic slirp does, which then closes IPCP unless it was told another; pppd hangs up on it."""
+    a = End(LinkConfig(), Ipcp.server(ZERO, lambda wanted: GUEST), 1)
+    b = client()
+    wire = Wire(a, b)
+    wire.up()
+    wire.settle()
+    assert b.ipcp.opened and b.ipcp.local == GUEST and b.ipcp.remote is None  # it stayed with 0.0.0.0
+
+
+def test_a_server_without_an_address_may_take_the_name():
+    """slirp asks anew with what it was told; so does another client, which has no address to give us either."""
+    a, b = client(seed=1), client(seed=2)
+    wire = Wire(a, b)
+    wire.up()
+    wire.settle()
+    assert a.ipcp.opened and b.ipcp.opened and b.ipcp.remote == STAND_IN == a.ipcp.local
+
+
+@pytest.mark.parametrize("times", range(1, 6))
+def test_a_client_names_a_server_no_more_than_twice(times):
+    end, _, _ = opened_lcp(client())
+    for n in range(times):
+        code, named = answer_to(end, [(ADDRESS, ZERO)], n + 1)
+    expected = (Code.CONFIGURE_NAK, [(ADDRESS, STAND_IN)]) if times <= 2 else (Code.CONFIGURE_ACK, [(ADDRESS, ZERO)])
+    assert (code, named) == expected
+
+
+options = st.lists(
+    st.tuples(st.sampled_from([1, 2, 3, 129, 130, 131, 132, 77]), st.binary(max_size=8)), max_size=12
+).map(spell)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.one_of(options, st.binary(max_size=60)))))
+def test_any_packets(packets):
+    end, _, _ = opened_lcp()
+    for code, identifier, data in packets:
+        end.give(code, identifier, data, protocol=IPCP)
+        assert len(end.taken(IPCP)) <= 3
+    assert end.link.lcp.opened

@@ -1,0 +1,120 @@
+"""nat.tcp.flow and nat.tcp.flows against the guest model of tcp_peer: exactness under faults, RFC 9293 by section."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nat.line import FLOW_LIMIT, Line
+from nat.wire.tcp import ACK, SYN, build_segment, syn_options
+from tests.support.tcp_peer import GUEST, OUTSIDE, GuestTcp, StreamHost, World, make_table
+
+
+def exchange(world: World, up: bytes, down: bytes, limit: float = 100_000.0, **options: object) -> GuestTcp:
+    """A whole connection: the guest sends `up`, the outside `down`, both close."""
+    guest = GuestTcp(world, to_send=up, **options)  # type: ignore[arg-type]
+    guest.connect()
+    world.run(lambda: guest.established, limit)
+    sock = world.host.sockets[0]
+    sock.arriving += down
+    sock.remote_closed = True
+    world.run(lambda: guest.remote_fin and (sock.shut or sock.closed) and guest.una == len(up) + 2, limit)
+    assert bytes(guest.received) == down
+    assert bytes(sock.delivered) == up
+    return guest
+
+
+def test_a_connection_from_end_to_end() -> None:
+    world = World()
+    exchange(world, b"GET /\r\n", b"hello")
+    world.run(lambda: not world.table.flows)
+    assert world.host.sockets[0].closed and not world.host.sockets[0].was_reset
+    assert not world.host.readers and not world.host.writers
+
+
+class SlowWorld(World):
+    """Toward the guest, octets pass one after the other, and nobody can tell how many wait: a slow line behind TCP."""
+
+    rate = 5_000.0
+    free_at = 0.0
+
+    def transmit(self, packet: bytes, to_guest: bool) -> None:
+        delay = self.delay
+        if to_guest:
+            self.free_at = max(self.free_at, self.now) + len(packet) / self.rate
+            self.delay = self.free_at - self.now
+        super().transmit(packet, to_guest)
+        self.delay = delay
+
+
+@pytest.mark.parametrize("window", (2_920, 8_760))
+def test_a_line_that_is_much_slower_for_full_segments_is_not_sent_everything_twice(window: int) -> None:
+    """The handshake's round trip is short, that of a full segment 0.3 s: a probe for a lost tail sends again what was
+    not lost, and must not keep the sender from learning how long it takes (seen with Bochs's com1 over TCP: twice as
+    many, and no end of them).  What is left are time-outs, until the timer has learned."""
+    world = SlowWorld(delay=0.005)
+    exchange(world, b"GET /\r\n", Random(5).randbytes(50_000), window=window)
+    assert world.table.context.count["tcp.retransmitted"] < 30
+
+
+@pytest.mark.parametrize("sack", (False, True))
+@pytest.mark.parametrize("loss", (0.0, 0.01, 0.1, 0.3))
+def test_exact_under_loss(loss: float, sack: bool) -> None:
+    data = Random(7).randbytes(200_000)
+    world = World(seed=3, delay=0.05, loss=loss)
+    exchange(world, data[:100_000], data, sack=sack)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 30),
+    up=st.integers(0, 60_000),
+    down=st.integers(0, 60_000),
+    loss=st.sampled_from((0.0, 0.02, 0.2)),
+    duplication=st.sampled_from((0.0, 0.1)),
+    reordering=st.sampled_from((0.0, 0.2)),
+    delay=st.sampled_from((0.0, 0.001, 0.1)),
+    window=st.sampled_from((500, 3000, 32768, 65535)),
+    mss=st.sampled_from((48, 536, 1460)),
+    sack=st.booleans(),
+    scale=st.sampled_from((None, 0, 7)),
+    mtu=st.sampled_from((296, 1500)),
+)
+def test_every_octet_exactly_once(
+    seed: int, up: int, down: int, loss: float, duplication: float, reordering: float, delay: float, window: int,
+    mss: int, sack: bool, scale: int | None, mtu: int,
+) -> None:  # fmt: skip
+    random = Random(seed)
+    world = World(seed=seed, delay=delay, loss=loss, duplication=duplication, reordering=reordering, mtu=mtu)
+    if mss == 48:
+        up, down = up // 10, down // 10
+    exchange(world, random.randbytes(up), random.randbytes(down), window=window, mss=mss, sack=sack, scale=scale)
+
+
+@pytest.mark.parametrize("mtu", (296, 1500))
+def test_nothing_is_dropped_in_front_of_a_fast_line(mtu: int) -> None:
+    """What a flow reads from its socket fits into the line's queue, headers and all."""
+    host = StreamHost()
+    line = Line(GUEST, mtu, lambda: None, Counter())
+    line.up, line.flow_limit = True, FLOW_LIMIT
+    table = make_table(host, line)  # type: ignore[arg-type]
+    options = syn_options(mtu - 40, 7, True)
+    syn = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=1, flags=SYN, window=65535, options=options)
+    table.receive(syn, 0.0)
+    host.ready(0.0)
+    (flow,) = table.flows.values()
+    acknowledgement = flow.snd_nxt & 0xFFFFFFFF
+    ack = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=2, acknowledgement=acknowledgement, flags=ACK, window=65535)
+    table.receive(ack, 0.0)
+    table.flush(0.0)
+    flow.recovery.cwnd = 1 << 20
+    line.take(1 << 20)
+    host.sockets[0].arriving += bytes(1 << 20)
+    while host.ready(0.0):
+        table.flush(0.0)
+    assert line.count["line.queue_full"] == 0
+    assert line.room(flow) < 2 * mtu
+    sent = sum(len(packet) - 40 for packet in line.take(1 << 20))
+    assert sent == flow.snd_nxt - flow.snd_una

@@ -1,0 +1,154 @@
+"""The network in an emulator's own process: our own PPP client and a driver's sequences work the chips by register."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pppgate.config import ConfigError
+from pppgate.embedded import Embedded
+from pppgate.ether import arp
+from serialport.uart16550.port import SerialChip
+from tests.pppgate.ether.test_segment import who_has
+
+THR_EMPTY, DATA_READY = 0x20, 0x01
+
+
+class Wire:
+    """A guest's program in a loop: polls the chip, 8N1 at 115,200 baud."""
+
+    def __init__(self, network: Embedded, chip: SerialChip) -> None:
+        self.network = network
+        self.chip = chip
+        for register, value in ((3, 0x80), (0, 1), (1, 0), (3, 3), (1, 1), (2, 7), (4, 11)):
+            chip.write(register, value)
+
+    def send(self, octets: bytes) -> None:
+        for octet in octets:
+            while not self.chip.read(5) & THR_EMPTY:
+                self.network.poll(0.001)
+            self.chip.write(0, octet)
+
+    def receive(self) -> bytes:
+        octets = bytearray()
+        while self.chip.read(5) & DATA_READY:
+            octets.append(self.chip.read(0))
+        return bytes(octets)
+
+    def until(self, done: Callable[[], bool], each: Callable[[bytes], None], seconds: float = 10) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline
+            self.network.poll(0.001)
+            if octets := self.receive():
+                each(octets)
+
+
+@pytest.mark.parametrize("model", ["8250", "16450", "16550A", "16750"])
+def test_a_guest_brings_ppp_up_through_the_chip(model: str) -> None:
+    from random import Random
+
+    from ipcp.protocol import Ipcp
+    from lcp.hdlc import Deframer, Framer
+    from lcp.link import LinkConfig, LinkParameters, PppLink
+
+    with Embedded() as network:
+        levels: list[bool] = []
+        wire = Wire(network, network.uart(levels.append, model=model))
+        framer, deframer = Framer(), Deframer()
+        link = PppLink(LinkConfig(), lambda protocol, body: wire.send(b"~" + framer.frame(protocol, body)),
+                       random=Random(1), events=lambda event: None)
+
+        def agree(parameters: LinkParameters) -> None:
+            framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
+            deframer.accm = parameters.rx_accm
+
+        link.parameters = agree
+        ipcp = Ipcp.client()
+        link.attach(0x8021, ipcp, 0x0021)
+        link.up(0.0)
+
+        def take(octets: bytes) -> None:
+            for frame in deframer.feed(octets):
+                link.receive(frame, 0.0)
+
+        wire.until(lambda: ipcp.opened, take)
+        assert ipcp.local == bytes((10, 0, 2, 15)) and ipcp.dns == [bytes((10, 0, 2, 3))]
+        wire.chip.write(4, 0)  # DTR falls: the guest hangs up
+        network.poll()
+        assert not wire.chip.read(6) & 0x80  # and sees no carrier any more
+        assert True in levels and levels[-1] is False
+
+
+def test_a_card_on_the_same_network_answers_arp() -> None:
+    with Embedded(net="192.168.16.0/24") as network:
+        levels: list[bool] = []
+        mac = bytes.fromhex("525400123456")
+        card = network.ne2000(levels.append, mac=mac)
+        frame = who_has(mac, bytes((192, 168, 16, 15)), bytes((192, 168, 16, 2)))
+        send_frame(card, frame)
+        deadline = time.monotonic() + 5
+        while not (heard := received_frame(card)):
+            assert time.monotonic() < deadline
+            network.poll(0.001)
+        answer = arp.parse(heard[14:])
+        assert answer is not None and answer.sender == bytes((192, 168, 16, 2)) and heard[:6] == mac
+        assert True in levels
+
+
+def test_a_wrong_setting_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="no setting 'netz'"):
+        Embedded(netz="10.0.0.0/8")
+
+
+def test_closing_gives_every_descriptor_back() -> None:
+    import os
+
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        with Embedded(forward=[f"tcp:{port}=80"]) as network:
+            network.uart(lambda level: None).write(4, 1)
+            network.ne2000(lambda level: None)
+            network.poll()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def send_frame(card: object, frame: bytes) -> None:
+    """As a driver does: remote DMA into page 0x40, then transmit."""
+    write = card.write  # type: ignore[attr-defined]
+    begin = ((0, 0x21), (14, 0x49), (12, 0x14), (13, 0), (1, 0x46), (2, 0x80), (3, 0x46), (7, 0xFF), (15, 0x3F))
+    for offset, value in begin:
+        write(offset, value, 1)
+    write(0, 0x61, 1)
+    for at, octet in enumerate(bytes.fromhex("525400123456")):
+        write(1 + at, octet, 1)
+    write(7, 0x47, 1)
+    write(0, 0x22, 1)
+    write(13, 0, 1)
+    for offset, value in ((10, len(frame) & 255), (11, len(frame) >> 8), (8, 0), (9, 0x40), (0, 0x12)):
+        write(offset, value, 1)
+    for at in range(0, len(frame) + 1, 2):
+        write(16, int.from_bytes(frame[at : at + 2], "little"), 2)
+    for offset, value in ((4, 0x40), (5, max(len(frame), 60) & 255), (6, 0), (0, 0x26)):
+        write(offset, value, 1)
+
+
+def received_frame(card: object) -> bytes:
+    """The frame at the beginning of the ring, or b""."""
+    read, write = card.read, card.write  # type: ignore[attr-defined]
+    if not read(7, 1) & 1:
+        return b""
+    for offset, value in ((10, 4), (11, 0), (8, 0), (9, 0x47), (0, 0x0A)):
+        write(offset, value, 1)
+    head = b"".join(read(16, 2).to_bytes(2, "little") for _ in range(2))
+    size = int.from_bytes(head[2:4], "little") - 4
+    for offset, value in ((10, size & 255), (11, size >> 8), (8, 4), (9, 0x47), (0, 0x0A)):
+        write(offset, value, 1)
+    return b"".join(read(16, 2).to_bytes(2, "little") for _ in range((size + 1) // 2))[:size]
+
+

@@ -1,0 +1,296 @@
+# ruff: noqa: E501
+"""Hostile inputs, each a case that is replayed through a whole gateway (tests/test_torture_1_replay.py).
+
+A name begins with the CVE or the project (two letters and a commit) whose bug the input once was, else with the
+section of the rule that it breaks.  A case is the frames to send, and the counter that has to say so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lcp import fcs
+from lcp.packet import build
+from nat.wire.ipv4 import build_icmp, build_ipv4, build_udp, checksum
+from nat.wire.tcp import ACK, FIN, RST, SYN, build_segment
+from tests.support.fakes import fragment_of
+from tests.support.serial_world import DNS, GATEWAY, GUEST, OUTSIDE, Canary, SerialWorld
+
+LCP, IPCP, IP = 0xC021, 0x8021, 0x0021
+NEIGHBOUR = bytes((10, 0, 2, 16))
+ANY, EVERYBODY, GROUP, LOOPBACK = bytes(4), b"\xff" * 4, bytes((224, 0, 0, 251)), bytes((127, 0, 0, 1))
+
+Frames = list[tuple[int, bytes]] | bytes
+
+
+@dataclass
+class Case:
+    name: str
+    frames: Frames | Callable[[SerialWorld, Canary], Frames]
+    counter: str
+    times: int = 1  # how much the counter moves
+    replies: int = 0  # frames that may come back
+    longer: int = 0  # octets by which a reply may exceed what it answers: the headers of an error
+
+    def make(self, world: SerialWorld, canary: Canary) -> list[bytes]:
+        """The octets of each frame."""
+        frames: Any = self.frames(world, canary) if callable(self.frames) else self.frames
+        if isinstance(frames, bytes):
+            return [frames]
+        return [b"~" + world.end.framer.frame(protocol, information) for protocol, information in frames]
+
+
+def with_fcs(body: bytes) -> bytes:
+    """Escaped and between flags, whatever the body is."""
+    whole = body + fcs.trailer(body)
+    return b"~" + b"".join(bytes((0x7D, o ^ 0x20)) if o in b"}~" or o < 32 else bytes((o,)) for o in whole) + b"~"
+
+
+def ip(*packets: bytes) -> list[tuple[int, bytes]]:
+    return [(IP, packet) for packet in packets]
+
+
+def mended(packet: bytes) -> bytes:
+    """With the header checksum that belongs to it."""
+    hlen = max(20, (packet[0] & 15) * 4)
+    head = packet[:10] + b"\0\0" + packet[12:hlen]
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + packet[hlen:]
+
+
+def with_options(packet: bytes, options: bytes) -> bytes:
+    total = len(packet) + len(options)
+    head = bytes((0x45 + len(options) // 4, packet[1])) + total.to_bytes(2, "big") + packet[4:20] + options
+    return mended(head + packet[20:])
+
+
+def tcp(flags: int, *, source: bytes = GUEST, destination: bytes = OUTSIDE, sport: int = 1025, dport: int = 80,
+        **rest: Any) -> bytes:  # fmt: skip
+    return build_segment(source, sport, destination, dport, sequence=rest.pop("sequence", 1), flags=flags, **rest)
+
+
+def udp(payload: bytes = b"xy", *, source: bytes = GUEST, destination: bytes = OUTSIDE, sport: int = 1025,
+        dport: int = 9) -> bytes:  # fmt: skip
+    return build_udp(source, sport, destination, dport, payload)
+
+
+def lying_udp(length: int, payload: bytes = b"abcdefgh") -> bytes:
+    head = (1025).to_bytes(2, "big") + (9).to_bytes(2, "big") + length.to_bytes(2, "big") + b"\0\0"
+    return build_ipv4(GUEST, OUTSIDE, 17, head + payload)
+
+
+def echo(destination: bytes = OUTSIDE, kind: int = 8, payload: bytes = b"ping") -> bytes:
+    return build_icmp(GUEST, destination, kind, 0, b"\0\1\0\2", payload)
+
+
+def query(name: bytes, flags: int = 0x0100, counts: bytes = b"\0\1\0\0\0\0\0\0") -> bytes:
+    message = b"\xab\xcd" + flags.to_bytes(2, "big") + counts + name + b"\0\1\0\1"
+    return udp(message, destination=DNS, dport=53)
+
+
+def in_flow(flags: int, ahead: int = 0, acked: int = 0, payload: bytes = b"", **rest: Any) -> Callable[..., Frames]:
+    """A segment of the canary's own connection, `ahead` of what is expected, acknowledging `acked` too much."""
+
+    def make(world: SerialWorld, canary: Canary) -> Frames:
+        guest = canary.guest
+        return ip(
+            tcp(
+                flags, sport=guest.port, dport=guest.remote_port, sequence=guest.iss + guest.nxt + ahead,
+                acknowledgement=guest.irs + guest.rcv_nxt + acked, window=guest.window, payload=payload, **rest,
+            )
+        )  # fmt: skip
+
+    return make
+
+
+def wrong_id(protocol: int, code: int) -> Callable[..., Frames]:
+    def make(world: SerialWorld, canary: Canary) -> Frames:
+        return [(protocol, build(code, 0xEE, b"\x03\x06\x0a\x00\x02\x02"))]
+
+    return make
+
+
+FLIPPED = b"~" + b"~".join(
+    bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))
+    for bit in range(16)
+    for body in [b"\xff\x03\xc0\x21zz" + fcs.trailer(b"\xff\x03\xc0\x21zz")]
+    if not set(bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))) & set(b"~}")
+) + b"~"
+FLIPS = len([part for part in FLIPPED.split(b"~") if part])
+
+CASES: list[Case] = [
+    # 1b, 2b: framing
+    Case("LW a9664395: a valid FCS and nothing else", b"\x7e\x00\x00\x7e", "hdlc.runt"),
+    Case("CVE-2024-50035: an empty packet", with_fcs(b"\xff\x03"), "hdlc.runt"),
+    Case("1662-4.3: under four octets", b"~\x01\x02\x03~", "hdlc.runt"),
+    Case("LW a39ce0f5: a frame that never ends", b"~" + b"U" * 9000 + b"~", "hdlc.giant"),
+    Case("CVE-2007-5729: a frame above the MRU", with_fcs(b"\xff\x03\x00\x21" + b"E" * 3000), "hdlc.giant"),
+    Case("1662-4.3: an abort", b"~" + b"\xff\x03\xc0\x21abcdef}~", "hdlc.abort"),
+    Case("1662-C: a wrong FCS", b"~\xff\x03\xc0\x21\x09\x01\x00\x08abcdzz~", "hdlc.fcs"),
+    Case("1662-C: each bit of the FCS flipped", FLIPPED, "hdlc.fcs", times=FLIPS),
+    Case("2b: NO CARRIER", b"~\r\nNO CARRIER\r\n~", "hdlc.fcs"),
+    Case("2b: AT commands", b"~ATZ\rATDT5551212\rCONNECT 115200\r~", "hdlc.fcs"),
+    Case("2b: an escaped escape", b"~}}}}}}}]~", "hdlc.fcs"),
+    Case("2b: 10 KB of noise between two flags", b"~" + bytes(range(1, 125)) * 80 + b"~", "hdlc.giant"),
+    # 1b, 2a: LCP
+    Case("2a: LCP without a header", [(LCP, b"\x09\x01")], "lcp.bad_length"),
+    Case("CVE-2018-11574: LCP length 0", [(LCP, b"\x01\x01\x00\x00")], "lcp.bad_length"),
+    Case("CVE-2018-11574: LCP length 3", [(LCP, b"\x01\x01\x00\x03")], "lcp.bad_length"),
+    Case("CVE-2018-11574: LCP length 65535", [(LCP, b"\x01\x01\xff\xff" + bytes(40))], "lcp.bad_length"),
+    Case("CVE-2023-52557: LCP option of length 0", [(LCP, build(1, 9, b"\x01\x00\x05\xdc"))], "lcp.bad_options"),
+    Case("CVE-2020-15173: LCP option of length 1", [(LCP, build(1, 9, b"\x05\x01\x01\x02"))], "lcp.bad_options"),
+    Case("1661-6: LCP option past the end", [(LCP, build(1, 9, b"\x01\x04\x05\xdc\x05\x06ab"))], "lcp.bad_options"),
+    Case("PP c82ddc5: an unknown code of 1,490 octets", [(LCP, build(200, 9, bytes(1486)))], "lcp.unknown_code",
+         replies=1, longer=4),
+    Case("2a: code 0", [(LCP, build(0, 9))], "lcp.unknown_code", replies=1, longer=4),
+    Case("2a: Echo-Request without a magic number", [(LCP, build(9, 9, b"abc"))], "lcp.bad_length"),
+    Case("2a: Identification without a magic number", [(LCP, build(12, 9))], "lcp.bad_length"),
+    Case("2a: Ack of another identifier", wrong_id(LCP, 2), "lcp.wrong_id"),
+    Case("2a: Nak of another identifier", wrong_id(LCP, 3), "lcp.wrong_id"),
+    Case("2a: Reject of another identifier", wrong_id(LCP, 4), "lcp.wrong_id"),
+    Case("2a: Protocol-Reject of half a protocol", [(LCP, build(8, 9, b"\x80"))], "lcp.bad_length"),
+    Case("2a: Code-Reject of nothing", [(LCP, build(7, 9))], "lcp.bad_length"),
+    # 1b: protocols that were never negotiated
+    *(
+        Case(f"{tag}: {what}", [(protocol, body)], "link.protocol_rejected", replies=1, longer=6)
+        for tag, what, protocol, body in (
+            ("CVE-2020-8597", "EAP MD5 with a long name", 0xC227, build(2, 1, b"\x04\x10" + bytes(16) + b"N" * 1400)),
+            ("LW d281d3e9", "EAP request never negotiated", 0xC227, build(1, 1, b"\x04\xff" + bytes(8))),
+            ("CVE-2026-75883", "an oversized PEAP response", 0xC227, build(2, 7, b"\x19\x80\xff\xff\xff\xff" + bytes(1400))),
+            ("CVE-2004-1002", "CBCP with inner lengths that lie", 0xC029, build(1, 1, b"\x02\xff\x00")),
+            ("CVE-2018-11574", "CHAP Value-Size 255", 0xC223, build(2, 1, b"\xff" + bytes(20))),
+            ("CVE-2020-7466", "CHAP response and nothing in it", 0xC223, build(2, 1)),
+            ("1334-2", "PAP never negotiated", 0xC023, build(1, 1, b"\xff\xff\xff")),
+            ("CVE-2024-50033", "VJ uncompressed without its header", 0x002F, b"\x45" + bytes(19)),
+            ("CVE-2015-7799", "VJ compressed, slot 255", 0x002D, b"\x40\xff\x00\x00"),
+            ("2b", "a compressed datagram without CCP", 0x00FD, bytes(60)),
+            ("2b", "CCP", 0x80FD, build(1, 1, b"\x1a\x04\x78\x00")),
+            ("1b", "ECP", 0x8053, build(1, 1)),
+            ("5072", "IPV6CP with a zero identifier", 0x8057, build(1, 1, b"\x01\x0a" + bytes(8))),
+            ("CVE-2020-10756", "IPv6 whose payload length exceeds the frame", 0x0057, b"\x60\0\0\0\xff\xff\x3a\x40" + bytes(32)),
+            ("CVE-2020-22283", "a short ICMPv6 error", 0x0057, b"\x60\0\0\0\0\4\x3a\xff" + bytes(32) + b"\1\0\0\0"),
+            ("2a", "a protocol with an even low octet", 0x4122, b"abcd"),
+            ("2a", "a protocol with an odd high octet", 0x0121, b"abcd"),
+        )
+    ),  # fmt: skip
+    # 1b, 2b: IPCP
+    Case("CVE-2018-11574: IPCP length 2", [(IPCP, b"\x01\x01\x00\x02")], "ipcp.bad_length"),
+    Case("CVE-2020-15173: IPCP option of length 0", [(IPCP, build(1, 9, b"\x03\x00"))], "ipcp.bad_options"),
+    Case("CVE-2020-15173: IPCP option of length 1", [(IPCP, build(1, 9, b"\x03\x01"))], "ipcp.bad_options"),
+    Case("1332: IPCP option past the end", [(IPCP, build(1, 9, b"\x03\xff\x0a\x00"))], "ipcp.bad_options"),
+    *(
+        Case(f"1332-2: IPCP code {code}", [(IPCP, build(code, 9, bytes(8)))], "ipcp.unknown_code", replies=1, longer=4)
+        for code in (8, 9, 10, 11, 255)
+    ),
+    Case("2b: IPCP Ack of another identifier", wrong_id(IPCP, 2), "ipcp.wrong_id"),
+    # 1a: IP
+    Case("CVE-2021-3592: IP cut at every octet", ip(*(udp()[:n] for n in range(1, 20))), "ip.short", times=19),
+    Case("CVE-2021-3594: UDP cut at every octet", ip(*(udp()[:n] for n in range(20, 30))), "ip.bad_header", times=10),
+    Case("CVE-2020-35684: total length under the header", ip(mended(udp()[:2] + b"\0\x13" + udp()[4:])), "ip.bad_header"),
+    Case("CVE-2021-3593: total length past the frame", ip(mended(udp()[:2] + b"\xff\xff" + udp()[4:])), "ip.bad_header"),
+    *(
+        Case(f"1a: IHL {ihl}", ip(mended(bytes((0x40 + ihl,)) + udp()[1:])), "ip.bad_header")
+        for ihl in (0, 1, 4, 15)
+    ),
+    Case("1a: IPv6 in the place of IPv4", ip(b"\x60" + bytes(39)), "ip.bad_header"),
+    Case("1a: a wrong header checksum", ip(udp()[:10] + b"\x12\x34" + udp()[12:]), "ip.bad_checksum"),
+    Case("CVE-2014-3640: UDP from 0.0.0.0 port 0", ip(udp(source=ANY, sport=0)), "ip.bad_source"),
+    Case("PA f15be71: from 127.0.0.1", ip(tcp(SYN, source=LOOPBACK)), "ip.bad_source"),
+    Case("PA f15be71: from a broadcast", ip(udp(source=EVERYBODY)), "ip.bad_source"),
+    Case("PA f15be71: from a multicast group", ip(udp(source=GROUP)), "ip.bad_source"),
+    Case("1d: from a neighbour", ip(udp(source=NEIGHBOUR)), "ip.bad_source"),
+    Case("1d: from the gateway", ip(tcp(SYN, source=GATEWAY)), "ip.bad_source"),
+    Case("CVE-1999-0016: LAND", ip(tcp(SYN, destination=GUEST, dport=1025)), "ip.land"),
+    Case("CVE-2019-12256: IP options of length 0 on the way to nowhere",
+         ip(with_options(build_ipv4(GUEST, OUTSIDE, 47, bytes(8)), b"\x83\x00\xff\xff")), "ip.unknown_protocol",
+         replies=1, longer=32),
+    Case("1d: an unknown protocol", ip(build_ipv4(GUEST, OUTSIDE, 47, bytes(8))), "ip.unknown_protocol",
+         replies=1, longer=28),
+    # 1a, 1d: destinations
+    *(
+        Case(f"{tag}: {what}", ip(packet), counter, replies=replies, longer=28)
+        for tag, what, packet, counter, replies in (
+            ("S4 PR 50", "TCP to 127.0.0.1", tcp(SYN, destination=LOOPBACK), "policy.loopback", 1),
+            ("S4 PR 50", "UDP to 127.0.0.1", udp(destination=LOOPBACK), "policy.loopback", 1),
+            ("S4 PR 50", "ping of 127.0.0.1", echo(LOOPBACK), "policy.loopback", 1),
+            ("S4 PR 50", "TCP to the gateway's alias of the host", tcp(SYN, destination=GATEWAY), "policy.gateway", 1),
+            ("PA 3b59b97", "TCP to 0.0.0.0", tcp(SYN, destination=ANY), "policy.this_network", 1),
+            ("PA 3b59b97", "UDP to 0.0.0.0", udp(destination=ANY), "policy.this_network", 1),
+            ("RFC 9293 MUST-57", "SYN to a group", tcp(SYN, destination=GROUP), "policy.multicast", 0),
+            ("RFC 9293 MUST-57", "SYN to everybody", tcp(SYN, destination=EVERYBODY), "policy.broadcast", 0),
+            ("1d", "TCP to the metadata service", tcp(SYN, destination=bytes((169, 254, 169, 254))), "policy.metadata", 1),
+            ("CVE-2020-7211", "TFTP to the gateway", udp(b"\0\1..\\..\\secret\0octet\0", destination=GATEWAY, dport=69),
+             "policy.gateway", 1),
+            ("CVE-2021-3592", "BOOTP cut short", udp(b"\1\1\6\0", destination=EVERYBODY, sport=68, dport=67), "policy.broadcast", 0),
+            ("CVE-2021-4024", "the gateway's address has no control port", tcp(SYN, destination=GATEWAY, dport=80), "policy.gateway", 1),
+            ("1d", "TCP to the name server's other ports", tcp(SYN, destination=DNS, dport=80), "tcp.refused", 1),
+        )
+    ),  # fmt: skip
+    # 2d: UDP
+    Case("2d: UDP of 7 octets", ip(build_ipv4(GUEST, OUTSIDE, 17, bytes(7))), "udp.short"),
+    Case("2d: UDP length 7", ip(lying_udp(7)), "udp.bad_length"),
+    Case("2d: UDP length 0", ip(lying_udp(0)), "udp.bad_length"),
+    Case("2d: UDP length past the packet", ip(lying_udp(17)), "udp.bad_length"),
+    Case("CVE-2020-7454: UDP length 65535", ip(lying_udp(65535)), "udp.bad_length"),
+    Case("2d: a wrong UDP checksum", ip(udp()[:26] + b"\x12\x34" + udp()[28:]), "udp.bad_checksum"),
+    Case("PA 61c0b0d: UDP to port 0", ip(udp(dport=0)), "udp.port_zero"),
+    # 2c: TCP without a flow
+    Case("CVE-2021-3595: TCP cut short", ip(build_ipv4(GUEST, OUTSIDE, 6, bytes(19))), "tcp.short"),
+    Case("PA 61c0b0d: SYN to port 0", ip(tcp(SYN, dport=0)), "tcp.port_zero"),
+    Case("PA 61c0b0d: SYN from port 0", ip(tcp(SYN, sport=0)), "tcp.port_zero"),
+    Case("2c: a wrong TCP checksum", ip(tcp(SYN)[:36] + b"\x12\x34" + tcp(SYN)[38:]), "tcp.bad_checksum"),
+    Case("2c: no flow at all", ip(tcp(ACK, acknowledgement=5)), "tcp.no_flow", replies=1),
+    Case("2c: SYN and FIN", ip(tcp(SYN | FIN)), "tcp.no_flow", replies=1),
+    Case("2c: a segment without flags", ip(tcp(0)), "tcp.no_flow", replies=1),
+    Case("2c: RST without a flow", ip(tcp(RST)), "tcp.stray_reset"),
+    # 2c: in the middle of somebody's connection
+    Case("CVE-2004-0230: RST in the window", in_flow(RST, ahead=700), "tcp.challenge", replies=1),
+    Case("CVE-2004-0230: RST out of the window", in_flow(RST, ahead=1 << 24), "tcp.stray_reset"),
+    Case("2c: SYN in an established connection", in_flow(SYN), "tcp.challenge", replies=1),
+    Case("2c: ACK of what was never sent", in_flow(ACK, acked=5000), "tcp.ack_of_unsent", replies=1),
+    Case("2c: data without ACK", in_flow(0, payload=b"!"), "tcp.no_ack"),
+    Case("2c: data past the window", in_flow(ACK, ahead=1 << 20, payload=b"!" * 90), "tcp.past_window", replies=1),
+    Case("2c: FIN past the window", in_flow(ACK | FIN, ahead=1 << 20), "tcp.past_window", replies=1),
+    Case("PA 238c69f: keep-alive", in_flow(ACK, ahead=-1), "tcp.challenge", replies=1),
+    Case("2c: old data again", in_flow(ACK, ahead=-500, payload=b"?" * 400), "tcp.duplicate_data", replies=1),
+    # 1a, 2d: fragments
+    Case("2d: ping of death", ip(fragment_of(bytes(64), 65512, more=False, source=GUEST, destination=OUTSIDE)), "fragment.too_long"),
+    Case("RFC 1858: a tiny first fragment of TCP", ip(fragment_of(bytes(8), 0, more=True, protocol=6, destination=OUTSIDE)), "fragment.tiny"),
+    Case("RFC 1858: TCP flags in a second fragment", ip(fragment_of(bytes(24), 8, more=True, protocol=6, destination=OUTSIDE)), "fragment.tiny"),
+    Case("2d: a fragment of nothing", ip(fragment_of(b"", 8, more=True, destination=OUTSIDE)), "fragment.bad_length"),
+    Case("2d: a middle fragment of 5 octets", ip(fragment_of(b"12345", 8, more=True, destination=OUTSIDE)), "fragment.bad_length"),
+    Case("CVE-2018-11806: an overlap that trims the front",
+         ip(fragment_of(bytes(64), 0, more=True, destination=OUTSIDE), fragment_of(bytes(64), 32, more=True, destination=OUTSIDE)),
+         "fragment.overlap"),
+    Case("CVE-2019-15890: fragments that cover their successors",
+         ip(*(fragment_of(bytes(1000 - 8 * n), 8 * n, more=True, destination=OUTSIDE) for n in range(100, 0, -1))),
+         "fragment.overlap"),
+    Case("CVE-2019-14378: a first fragment larger than all",
+         ip(fragment_of(bytes(1480), 0, more=True, destination=OUTSIDE), fragment_of(bytes(8), 1472, more=False, destination=OUTSIDE)),
+         "fragment.overlap"),
+    Case("2d: two ends", ip(fragment_of(bytes(8), 64, more=False, destination=OUTSIDE), fragment_of(bytes(8), 128, more=False, destination=OUTSIDE)),
+         "fragment.length_conflict"),
+    # 1b, 2d: ICMP
+    Case("2d: ICMP of 7 octets", ip(build_ipv4(GUEST, OUTSIDE, 1, b"\x08\0\xf7\xff\0\0\0")), "icmp.short"),
+    Case("2d: a wrong ICMP checksum", ip(echo()[:22] + b"\x12\x34" + echo()[24:]), "icmp.bad_checksum"),
+    Case("PA b6a4e20: an echo reply nobody asked for", ip(echo(kind=0)), "icmp.not_an_echo"),
+    *(
+        Case(f"CVE-2022-23093: an error that quotes IHL {ihl}", ip(echo(kind=3, payload=bytes((0x40 + ihl,)) + bytes(40))), "icmp.not_an_echo")
+        for ihl in (6, 10, 15)
+    ),
+    Case("RFC 792: Source Quench", ip(echo(kind=4, payload=udp())), "icmp.not_an_echo"),
+    Case("1d: a redirect", ip(echo(kind=5, payload=udp())), "icmp.not_an_echo"),
+    # 1d: DNS
+    *(
+        Case(f"{tag}: {what}", ip(query(name, flags, counts)), "dns.malformed")
+        for tag, what, name, flags, counts in (
+            ("VK", "a name that points to itself", b"\xc0\x0c", 0x0100, b"\0\1\0\0\0\0\0\0"),
+            ("VK", "a name that points forward", b"\xc0\x20", 0x0100, b"\0\1\0\0\0\0\0\0"),
+            ("CVE-2020-11901", "a name of more than 255 octets", b"\x3f" + b"a" * 63 + b"\x3f" + b"b" * 63 + b"\x3f" + b"c" * 63
+             + b"\x3f" + b"d" * 63 + b"\0", 0x0100, b"\0\1\0\0\0\0\0\0"),
+            ("CVE-2017-14491", "a response in the place of a query", b"\1a\0", 0x8180, b"\0\1\0\0\0\0\0\0"),
+            ("1d", "65,535 questions", b"\1a\0", 0x0100, b"\xff\xff\0\0\0\0\0\0"),
+            ("1d", "no question", b"\1a\0", 0x0100, b"\0\0\0\0\0\0\0\0"),
+            ("1d", "a label past the end", b"\x3fabc", 0x0100, b"\0\1\0\0\0\0\0\0"),
+        )
+    ),  # fmt: skip
+]
