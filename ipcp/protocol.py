@@ -198,8 +198,7 @@ class Nbns2(_Address):
 
 #: The options a trace can put into words.
 DESCRIBED: dict[int, type[Option]] = {
-    option.type: option
-    for option in (IpAddresses, IpCompression, ServerAddress, ServerDns1, ServerDns2, Nbns1, Nbns2)
+    option.type: option for option in (IpAddresses, IpCompression, ServerAddress, ServerDns1, ServerDns2, Nbns1, Nbns2)
 }
 
 

@@ -72,22 +72,22 @@ _E = Event
 #: The RFC's table, a column a state: actions/next, or - where the event cannot happen.
 _ROWS = {
     #             Init  Start     Closed    Stopped       Clos'g Stop'g Req-Sent  Ack-Rcvd  Ack-Sent  Opened
-    _E.UP:        "2     irc,scr/6 -         -             -      -      -         -         -         -",
-    _E.DOWN:      "-     -         0         tls/1         0      1      1         1         1         tld/1",
-    _E.OPEN:      "tls/1 1         irc,scr/6 3             5      5      6         7         8         9",
-    _E.CLOSE:     "0     tlf/0     2         2             4      4      irc,str/4 irc,str/4 irc,str/4 tld,irc,str/4",
-    _E.TO_PLUS:   "-     -         -         -             str/4  str/5  scr/6     scr/6     scr/8     -",
-    _E.TO_MINUS:  "-     -         -         -             tlf/2  tlf/3  tlf/3     tlf/3     tlf/3     -",
-    _E.RCR_PLUS:  "-     -         sta/2     irc,scr,sca/8 4      5      sca/8     sca,tlu/9 sca/8     tld,scr,sca/8",
+    _E.UP: "2     irc,scr/6 -         -             -      -      -         -         -         -",
+    _E.DOWN: "-     -         0         tls/1         0      1      1         1         1         tld/1",
+    _E.OPEN: "tls/1 1         irc,scr/6 3             5      5      6         7         8         9",
+    _E.CLOSE: "0     tlf/0     2         2             4      4      irc,str/4 irc,str/4 irc,str/4 tld,irc,str/4",
+    _E.TO_PLUS: "-     -         -         -             str/4  str/5  scr/6     scr/6     scr/8     -",
+    _E.TO_MINUS: "-     -         -         -             tlf/2  tlf/3  tlf/3     tlf/3     tlf/3     -",
+    _E.RCR_PLUS: "-     -         sta/2     irc,scr,sca/8 4      5      sca/8     sca,tlu/9 sca/8     tld,scr,sca/8",
     _E.RCR_MINUS: "-     -         sta/2     irc,scr,scn/6 4      5      scn/6     scn/7     scn/6     tld,scr,scn/6",
-    _E.RCA:       "-     -         sta/2     sta/3         4      5      irc/7     scr/6     irc,tlu/9 tld,scr/6",
-    _E.RCN:       "-     -         sta/2     sta/3         4      5      irc,scr/6 scr/6     irc,scr/8 tld,scr/6",
-    _E.RTR:       "-     -         sta/2     sta/3         sta/4  sta/5  sta/6     sta/6     sta/6     tld,zrc,sta/5",
-    _E.RTA:       "-     -         2         3             tlf/2  tlf/3  6         6         8         tld,scr/6",
-    _E.RUC:       "-     -         scj/2     scj/3         scj/4  scj/5  scj/6     scj/7     scj/8     scj/9",
-    _E.RXJ_PLUS:  "-     -         2         3             4      5      6         6         8         9",
+    _E.RCA: "-     -         sta/2     sta/3         4      5      irc/7     scr/6     irc,tlu/9 tld,scr/6",
+    _E.RCN: "-     -         sta/2     sta/3         4      5      irc,scr/6 scr/6     irc,scr/8 tld,scr/6",
+    _E.RTR: "-     -         sta/2     sta/3         sta/4  sta/5  sta/6     sta/6     sta/6     tld,zrc,sta/5",
+    _E.RTA: "-     -         2         3             tlf/2  tlf/3  6         6         8         tld,scr/6",
+    _E.RUC: "-     -         scj/2     scj/3         scj/4  scj/5  scj/6     scj/7     scj/8     scj/9",
+    _E.RXJ_PLUS: "-     -         2         3             4      5      6         6         8         9",
     _E.RXJ_MINUS: "-     -         tlf/2     tlf/3         tlf/2  tlf/3  tlf/3     tlf/3     tlf/3     tld,irc,str/5",
-    _E.RXR:       "-     -         2         3             4      5      6         7         8         ser/9",
+    _E.RXR: "-     -         2         3             4      5      6         7         8         ser/9",
 }
 
 #: TABLE[state][event] = (actions, next state); an event that is illegal in a state is absent.

@@ -132,11 +132,7 @@ class Negotiator:
 
     def request(self) -> bytes:
         """The data of our next Configure-Request."""
-        return spell(
-            (kind, value)
-            for kind, option in self.options.items()
-            if (value := option.request()) is not None
-        )
+        return spell((kind, value) for kind, option in self.options.items() if (value := option.request()) is not None)
 
     def take_nak(self, data: bytes) -> bool:
         """Obey a Configure-Nak; False when it is no list or names nothing we know: to be dropped.

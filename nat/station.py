@@ -129,9 +129,7 @@ class Station:
         deliver(line, head + packet[hlen:], self.line.address)
 
     def _reassembly_expired(self, first_fragment: bytes, now: float) -> None:
-        self.errors.send(
-            first_fragment, (first_fragment[0] & 0x0F) * 4, TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now
-        )
+        self.errors.send(first_fragment, (first_fragment[0] & 0x0F) * 4, TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now)
 
     @property
     def has_flows(self) -> bool:

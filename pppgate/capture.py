@@ -183,9 +183,7 @@ def _create(path: str) -> BinaryIO:
     except OSError as error:
         directory = os.path.dirname(os.path.abspath(path))
         if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
-            raise ConfigError(
-                f"The capture {path} cannot be made: there is no directory {directory}."
-            ) from None
+            raise ConfigError(f"The capture {path} cannot be made: there is no directory {directory}.") from None
         raise ConfigError(
             f"The capture {path} cannot be written ({error.strerror}): name a file in a directory of your own."
         ) from None

@@ -193,9 +193,7 @@ def parse_forward(spec: str) -> Forward:
     try:
         inner = IPv4Address(guest) if guest else None
     except ValueError:
-        raise ConfigError(
-            f"The forward {spec!r} has no valid guest: {guest} is not an IPv4 address."
-        ) from None
+        raise ConfigError(f"The forward {spec!r} has no valid guest: {guest} is not an IPv4 address.") from None
     return Forward("tcp" if protocol == "tcp" else "udp", str(address), port, inner, guest_port)
 
 
@@ -209,9 +207,7 @@ def _endpoint(spec: str, text: str) -> tuple[str, int]:
     elif ":" in host:
         raise ConfigError(f"The forward {spec!r} has an IPv6 address without brackets: write [::1]:8080.")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigError(
-            f"The forward {spec!r} has no valid port: {port!r} is not a number from 1 to 65535."
-        )
+        raise ConfigError(f"The forward {spec!r} has no valid port: {port!r} is not a number from 1 to 65535.")
     return host, int(port)
 
 
@@ -228,9 +224,7 @@ def _network(value: object) -> IPv4Network:
             hint = "; write one such as 10.0.2.0/24"
         raise ConfigError(f"net: {value} is not an IPv4 network{hint}.") from None
     if net.prefixlen > 29:
-        raise ConfigError(
-            f"net: {net} is too small; a gateway, a DNS relay and a guest need a /29 or larger."
-        )
+        raise ConfigError(f"net: {net} is too small; a gateway, a DNS relay and a guest need a /29 or larger.")
     if net.is_multicast or net.is_loopback or net.network_address.packed[0] in (0, *range(240, 256)):
         raise ConfigError(f"net: {net} is not a network for hosts; use one such as 10.0.2.0/24.")
     return net
@@ -250,9 +244,7 @@ def _addresses(net: IPv4Network, given: Mapping[str, Any]) -> tuple[IPv4Address,
         if address not in net:
             raise ConfigError(f"{name}: {address} does not lie in the network {net}; change it or --net.")
         if address in (net.network_address, net.broadcast_address):
-            raise ConfigError(
-                f"{name}: {address} is the network or broadcast address of {net}; take another."
-            )
+            raise ConfigError(f"{name}: {address} is the network or broadcast address of {net}; take another.")
         for other, taken in chosen.items():
             if taken == address:
                 raise ConfigError(f"{name} and {other} are both {address}; they have to be different.")
@@ -290,9 +282,7 @@ def _forwards(value: object, net: IPv4Network, gateway: IPv4Address, dns: IPv4Ad
         value = [value]
     if not isinstance(value, list | tuple):
         raise ConfigError('forward: write a list, as in forward = ["tcp:8080=80"].')
-    forwards = tuple(
-        each if isinstance(each, Forward) else parse_forward(_text("forward", each)) for each in value
-    )
+    forwards = tuple(each if isinstance(each, Forward) else parse_forward(_text("forward", each)) for each in value)
     seen = set()
     for forward in forwards:
         if forward.guest is not None and (forward.guest not in net or forward.guest in (gateway, dns)):

@@ -61,9 +61,7 @@ class NatUplink:
         return holder is not None and (holder in keys or holder == _another(keys, address))
 
     def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
-        station = self._gateway.arrive(
-            neighbour.address, self._mtu, neighbour.kick, now, keys[-1], hides_queue=True
-        )
+        station = self._gateway.arrive(neighbour.address, self._mtu, neighbour.kick, now, keys[-1], hides_queue=True)
         station.line.flow_limit = FLOW_LIMIT
         neighbour.line = station.line
         neighbour.receive = station.receive

@@ -77,9 +77,7 @@ def build_gateway(config: Config, loop: Loop, say: Say) -> Gateway:
     host = Host(loop, resolvers or None)
     network = (config.net.network_address.packed, config.net.prefixlen)
     address = config.gateway.packed
-    policy = Policy(
-        host, network, address, host_loopback=config.host_loopback, internet_only=config.internet_only
-    )
+    policy = Policy(host, network, address, host_loopback=config.host_loopback, internet_only=config.internet_only)
     notices = Notices(say.event, loop.now)
     limits = Limits(tcp_idle=config.tcp_idle, tcp_keepalive=config.keepalive or math.inf)
     context = Context(host, policy, Deadlines(), random.SystemRandom(), notices, limits=limits)

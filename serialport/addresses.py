@@ -34,9 +34,7 @@ def resolve(url: str, host: str, port: int) -> list[tuple[int, tuple[str, int]]]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise PortError(
-            f"{url}: the host {host} is not known; check its name or write its address."
-        ) from None
+        raise PortError(f"{url}: the host {host} is not known; check its name or write its address.") from None
     return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
 
 
@@ -45,9 +43,7 @@ def unix_path(url: str, where: str) -> str:
     if not path or "\0" in path:
         raise PortError(f"{url} names no socket: write unix:/tmp/com1, for example.")
     if len(os.fsencode(path)) > UNIX_PATH_MOST:
-        raise PortError(
-            f"{path} is too long for a unix socket ({UNIX_PATH_MOST} octets at most): use a shorter one."
-        )
+        raise PortError(f"{path} is too long for a unix socket ({UNIX_PATH_MOST} octets at most): use a shorter one.")
     return path
 
 
@@ -72,9 +68,7 @@ def _unix_sentence(path: str, error: OSError) -> str:
     directory = os.path.dirname(path)
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR if not os.path.isdir(directory):
-            return (
-                f"{directory} is not a directory, so {path} cannot be made: create it or name another path."
-            )
+            return f"{directory} is not a directory, so {path} cannot be made: create it or name another path."
         case errno.ENOENT | errno.EACCES | errno.EPERM | errno.EROFS:
             return f"{directory} cannot be written, so {path} cannot be made: name a path in one of your own."
     return f"{path} cannot be made ({error.strerror}): name another path."

@@ -91,9 +91,7 @@ class PyserialLink(Redialer):
         except ImportError:
             raise PortError(f"{self.url} needs pyserial: pip install pyserial.") from None
         try:
-            return serial.serial_for_url(
-                self.path, baudrate=self._baud, timeout=READ_TIMEOUT, write_timeout=None
-            )
+            return serial.serial_for_url(self.path, baudrate=self._baud, timeout=READ_TIMEOUT, write_timeout=None)
         except serial.SerialException as error:
             raise Unreachable(f"cannot be opened ({_first_line(error)})") from None
         except ValueError as error:

@@ -35,9 +35,7 @@ class Symlink:
     def _make(self) -> None:
         if os.path.lexists(self.path) and not os.path.islink(self.path):
             what = "a directory" if os.path.isdir(self.path) else "a file"
-            raise PortError(
-                f"{self.path} is {what}, not a symbolic link of an earlier run: remove it or name another."
-            )
+            raise PortError(f"{self.path} is {what}, not a symbolic link of an earlier run: remove it or name another.")
         # made beside and moved over, so that there is no moment without it
         beside = f"{self.path}.{os.getpid()}"
         with suppress(FileNotFoundError):
@@ -64,9 +62,7 @@ def _claim(path: str) -> socket.socket:
         lock.bind(f"\0pppgate-pty-{name}")
     except OSError:
         lock.close()
-        raise PortError(
-            f"{path} belongs to a pppgate that is running: stop that one or name another path."
-        ) from None
+        raise PortError(f"{path} belongs to a pppgate that is running: stop that one or name another path.") from None
     return lock
 
 

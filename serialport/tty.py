@@ -70,9 +70,7 @@ class TtyLink(Redialer):
 
     def _take(self, fd: int) -> None:
         if not os.isatty(fd):
-            raise Unreachable(
-                "is not a terminal or serial device: name one, such as /dev/ttyS0 or /dev/pts/4"
-            )
+            raise Unreachable("is not a terminal or serial device: name one, such as /dev/ttyS0 or /dev/pts/4")
         holder = lock_holder(self.path)
         if holder:
             raise Unreachable(f"is in use by {holder}: end that first")

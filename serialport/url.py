@@ -73,6 +73,4 @@ def _bare(url: str, others: tuple[str, ...]) -> Link:
     if url.startswith(("/", "./", "../", "~")):
         raise PortError(f"{url} alone is not a link: write pty:{url} to make it, or tty:{url} if it is there already.")
     known = ", ".join(f"{scheme}:" for scheme in SCHEMES + others)
-    raise PortError(
-        f"{url!r} is not a link: one begins with {known} or is a pyserial URL (rfc2217://...)."
-    )
+    raise PortError(f"{url!r} is not a link: one begins with {known} or is a pyserial URL (rfc2217://...).")

@@ -17,9 +17,7 @@ TURN_MOST = 262144
 
 
 class LineWriter:
-    def __init__(
-        self, port: Port, watcher: Watcher, take: Callable[[int], bytes], wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, port: Port, watcher: Watcher, take: Callable[[int], bytes], wake: Callable[[], None]) -> None:
         self.meter = LineMeter()
         self._port = port
         self._watcher = watcher

@@ -55,8 +55,9 @@ def free_port() -> int:
 def iperf3_server() -> Iterator[int]:
     """An iperf3 server on loopback; gives its port."""
     port = free_port()
-    server = subprocess.Popen(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(100):
             with contextlib.suppress(OSError), open("/proc/net/tcp") as table:

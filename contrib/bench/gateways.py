@@ -116,8 +116,14 @@ class Slirp(Gateway):
     def _run(self, line: int) -> None:
         self.started = time.monotonic()
         words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-        self.process = subprocess.Popen([*words, "slirp-fullbolt", "ppp", "mtu 1500"], stdin=line, stdout=line,
-                                        stderr=subprocess.DEVNULL, cwd=self.work, start_new_session=True)
+        self.process = subprocess.Popen(
+            [*words, "slirp-fullbolt", "ppp", "mtu 1500"],
+            stdin=line,
+            stdout=line,
+            stderr=subprocess.DEVNULL,
+            cwd=self.work,
+            start_new_session=True,
+        )
         os.close(line)
 
     def stop(self) -> None:
@@ -152,8 +158,9 @@ class Pppgate(Gateway):
         self.started = time.monotonic()
         with (self.work / "log").open("wb") as log:
             words = [python(), "-m", "pppgate", *links, "--host-loopback"]
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                                            start_new_session=True)
+            self.process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         while not os.path.lexists(there):
             if self.process.poll() is not None or time.monotonic() > self.started + 10:
                 raise RuntimeError("pppgate did not start: " + (self.work / "log").read_text())

@@ -105,8 +105,13 @@ def markdown(table: Table, kinds: list[type[Gateway]], compared: type[Gateway] |
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="contrib/bench/run", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one short round of each")
-    parser.add_argument("--only", action="append", metavar="NAME", choices=[work.name for work in WORK],
-                        help="only this measure (repeatable): " + ", ".join(work.name for work in WORK))
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        choices=[work.name for work in WORK],
+        help="only this measure (repeatable): " + ", ".join(work.name for work in WORK),
+    )
     parser.add_argument("--rounds", type=int, help="how often each measure is repeated")
     parser.add_argument("--no-fast", action="store_true", help="measure pppgate without uvloop and fastcrc")
     parser.add_argument("--both", action="store_true", help="measure pppgate with and without them")
@@ -145,6 +150,8 @@ def main(argv: list[str] | None = None) -> int:
         print(markdown(table, chosen(options, reference), reference), end="\n\n")
     with open("/proc/cpuinfo") as info:
         model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "")
-    print(f"{datetime.date.today()}, {os.cpu_count()} x {model}, Linux {os.uname().release}, "
-          f"{time.monotonic() - begun:.0f} s in all")
+    print(
+        f"{datetime.date.today()}, {os.cpu_count()} x {model}, Linux {os.uname().release}, "
+        f"{time.monotonic() - begun:.0f} s in all"
+    )
     return 0

@@ -41,9 +41,11 @@ def ne2k(kind: type[Gateway], seconds: float) -> dict[str, float]:
             words = f"ping -c {seconds * 2:.0f} -i 0.4 {client.HOST}"
             times = client.ping_times(guest.run(words, seconds + 30)[1])
             where = "QEMU ne2k_pci"
-            return {f"{where}, out of the guest, Mbit/s": out,
-                    f"{where}, into the guest, Mbit/s": into,
-                    f"{where}, ping while downloading, mean, ms": statistics.mean(times) if times else float("nan")}
+            return {
+                f"{where}, out of the guest, Mbit/s": out,
+                f"{where}, into the guest, Mbit/s": into,
+                f"{where}, ping while downloading, mean, ms": statistics.mean(times) if times else float("nan"),
+            }
 
 
 def devices(kind: type[Gateway], seconds: float) -> dict[str, float]:
@@ -80,8 +82,10 @@ def accesses(gateway: Gateway, path: str, seconds: float) -> dict[str, float]:
             done += 100
         elapsed = time.monotonic() - begun
         cost = gateway.cpu_seconds() - before
-    return {"register accesses a second, one client over vfio-user": done / elapsed,
-            "processor time of an access, us": cost / done * 1e6}
+    return {
+        "register accesses a second, one client over vfio-user": done / elapsed,
+        "processor time of an access, us": cost / done * 1e6,
+    }
 
 
 def transfers(gateway: Gateway, guest: QemuGuest, port: int, seconds: float, where: str) -> dict[str, float]:

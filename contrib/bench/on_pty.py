@@ -25,7 +25,7 @@ def lcp_request() -> bytes:
     """An LCP Configure-Request without options, in default framing: anything that speaks PPP answers it at once."""
     body = bytes.fromhex("ff03c02101010004")
     fcs = 0xFFFF
-    for octet in body:                                      # RFC 1662 appendix C
+    for octet in body:  # RFC 1662 appendix C
         fcs ^= octet
         for _ in range(8):
             fcs = fcs >> 1 ^ 0x8408 if fcs & 1 else fcs >> 1
@@ -43,8 +43,11 @@ def transfer(kind: type[Gateway], seconds: float, *, into_guest: bool) -> dict[s
         report = client.run(gateway.tty, *client.iperf3_words(port, seconds, into_guest))
         rate, octets = client.received(report)
         cost = (gateway.cpu_seconds() - before) / (octets / 1e8)
-        return {f"pty, iperf3 {way} the guest, Mbit/s": rate, f"pty, CPU seconds per 100 MB {way} the guest": cost,
-                f"pty, peak memory {way} the guest, MB": gateway.status("VmHWM") / 1024}
+        return {
+            f"pty, iperf3 {way} the guest, Mbit/s": rate,
+            f"pty, CPU seconds per 100 MB {way} the guest": cost,
+            f"pty, peak memory {way} the guest, MB": gateway.status("VmHWM") / 1024,
+        }
 
 
 def out(kind: type[Gateway], seconds: float) -> dict[str, float]:
@@ -143,5 +146,3 @@ def ready(kind: type[Gateway], seconds: float) -> dict[str, float]:
             return {"from start to the first answer, s": time.monotonic() - gateway.started}
         finally:
             os.close(line)
-
-

@@ -30,8 +30,10 @@ def uml(kind: type[Gateway], seconds: float) -> dict[str, float]:
     with kind().start() as gateway, client.iperf3_server() as port, UmlGuest() as guest:
         guest.start(gateway.tty)
         dial(guest, kind)
-        return {"user-mode-linux, out of the guest, Mbit/s": iperf3(guest, port, seconds, False),
-                "user-mode-linux, into the guest, Mbit/s": iperf3(guest, port, seconds, True)}
+        return {
+            "user-mode-linux, out of the guest, Mbit/s": iperf3(guest, port, seconds, False),
+            "user-mode-linux, into the guest, Mbit/s": iperf3(guest, port, seconds, True),
+        }
 
 
 def qemu(kind: type[Gateway], seconds: float) -> dict[str, float]:
@@ -65,7 +67,9 @@ def slow_line(guest: Guest, kind: type[Gateway], seconds: float, where: str) -> 
         times = client.ping_times(guest.run(f"ping -c {seconds * 2:.0f} -i 0.4 {client.HOST}", seconds + 30)[1])
         if not times:
             raise RuntimeError("no ping was answered while downloading")
-        return {f"{where}, out of the guest, Mbit/s": out,
-                f"{where}, into the guest, Mbit/s": into,
-                f"{where}, ping while downloading, mean, ms": statistics.mean(times),
-                f"{where}, ping while downloading, max, ms": max(times)}
+        return {
+            f"{where}, out of the guest, Mbit/s": out,
+            f"{where}, into the guest, Mbit/s": into,
+            f"{where}, ping while downloading, mean, ms": statistics.mean(times),
+            f"{where}, ping while downloading, max, ms": max(times),
+        }

@@ -145,9 +145,7 @@ class SegmentWriter:
             sequence += size
         return out
 
-    def control(
-        self, sequence: int, acknowledgement: int, flags: int, window: int, options: bytes = b""
-    ) -> bytes:
+    def control(self, sequence: int, acknowledgement: int, flags: int, window: int, options: bytes = b"") -> bytes:
         """One segment without data."""
         if options:
             return build_segment(
@@ -195,9 +193,7 @@ def build_reset(packet: bytes, header_length: int) -> bytes | None:
         return None
     source, destination = packet[16:20], packet[12:16]
     if flags & ACK:
-        return build_segment(
-            source, destination_port, destination, source_port, sequence=acknowledgement, flags=RST
-        )
+        return build_segment(source, destination_port, destination, source_port, sequence=acknowledgement, flags=RST)
     length = len(packet) - header_length - (offset >> 4) * 4
     length = max(0, length) + bool(flags & SYN) + bool(flags & FIN)
     return build_segment(

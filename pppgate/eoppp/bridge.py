@@ -308,5 +308,3 @@ def _flow(packet: bytes) -> tuple[bytes, bytes]:
 
 def _nothing() -> None:
     pass
-
-

@@ -236,8 +236,9 @@ def _expect(word: _Word) -> Expect:
             pieces.append([])
         pieces[-1] += _unescape(word._replace(text=part), sending=sending)
     if len(pieces) % 2 == 0:
-        raise word.error(f"{word.text!r} ends with what to send: expects and sends in it take turns, as in "
-                         "ogin:--ogin:")
+        raise word.error(
+            f"{word.text!r} ends with what to send: expects and sends in it take turns, as in ogin:--ogin:"
+        )
     octets = [bytes(item for item in piece if isinstance(item, int)) for piece in pieces]
     otherwise = tuple((_assemble(iter(pieces[at])), octets[at + 1]) for at in range(1, len(pieces), 2))
     return Expect(octets[0], otherwise)

@@ -110,9 +110,7 @@ class Eoppp:
             self.count, loop.call_at, lease=config.lease, dns=config.dns, domain=config.domain, search=config.search
         )
         dhcp = BridgeDhcp(self.bridge, self.count)
-        self.segment = Segment(
-            gateway_mac(SERVER), SERVER, self.bridge, dhcp, loop, self._dirty, notices, self.count
-        )
+        self.segment = Segment(gateway_mac(SERVER), SERVER, self.bridge, dhcp, loop, self._dirty, notices, self.count)
         self.dialler = self._make_dialler(config)
         self.bridge.calls = self.dialler
         loop.flush, loop.tick, loop.deadline = self._flush, self._tick, self._deadline

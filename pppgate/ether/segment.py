@@ -282,9 +282,7 @@ class Segment:
         else:
             self._switch(port, frame)
 
-    def _admit(
-        self, port: BridgePort, learned: Learned, mac: bytes, address: bytes, now: float
-    ) -> Neighbour | None:
+    def _admit(self, port: BridgePort, learned: Learned, mac: bytes, address: bytes, now: float) -> Neighbour | None:
         """The neighbour with this address if it is this one, made if the address is free for it."""
         neighbour = self.neighbours.get(address)
         if neighbour is not None:
@@ -330,8 +328,12 @@ class Segment:
             and (frame[14] & 0xF0) == 0x40
             and not int.from_bytes(frame[20:22], "big") & _FRAGMENT
             and frame[head + 2 : head + 4] == DHCP_SERVER.to_bytes(2, "big")
-            and (frame[:6] == self.mac and destination == self.address
-                 or frame[:6] == BROADCAST and (destination == _LIMITED_BROADCAST or destination == self.address))
+            and (
+                frame[:6] == self.mac
+                and destination == self.address
+                or frame[:6] == BROADCAST
+                and (destination == _LIMITED_BROADCAST or destination == self.address)
+            )
         )
 
     def _receive_dhcp(self, port: BridgePort, learned: Learned, frame: bytes, now: float) -> None:

@@ -29,8 +29,15 @@ BIOS = "/usr/share/bochs/BIOS-bochs-latest"
 VIDEO_BIOS = "/usr/share/vgabios/vgabios.bin"
 TERM_SCREEN = "/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so"
 # program or file -> package
-PACKAGES = {BOCHS: "bochs", TERM_SCREEN: "bochs-term", BIOS: "bochsbios", VIDEO_BIOS: "vgabios",
-            GENISOIMAGE: "genisoimage", str(ISOLINUX): "isolinux", str(LDLINUX): "syslinux-common"}
+PACKAGES = {
+    BOCHS: "bochs",
+    TERM_SCREEN: "bochs-term",
+    BIOS: "bochsbios",
+    VIDEO_BIOS: "vgabios",
+    GENISOIMAGE: "genisoimage",
+    str(ISOLINUX): "isolinux",
+    str(LDLINUX): "syslinux-common",
+}
 
 BOCHSRC = """display_library: term
 romimage: file={bios}, options=fastboot
@@ -45,8 +52,10 @@ log: {log}
 com2: enabled=1, mode=term, dev=/dev/tty
 """
 # The kernel's self-tests and the check of its certificates take most of a boot on a CPU of 50 MIPS.
-COMMAND_LINE = ("rdinit=/init-com2 console=ttyS1 quiet loglevel=1 panic=-1 nokaslr mitigations=off rodata=off "
-                "cryptomgr.notests=1 initcall_blacklist=load_system_certificate_list random.trust_cpu=on")
+COMMAND_LINE = (
+    "rdinit=/init-com2 console=ttyS1 quiet loglevel=1 panic=-1 nokaslr mitigations=off rodata=off "
+    "cryptomgr.notests=1 initcall_blacklist=load_system_certificate_list random.trust_cpu=on"
+)
 INIT_COM2 = """#!/bin/busybox sh
 /bin/busybox sed s/ttyS0/ttyS1/g /init >/init-here
 /bin/busybox chmod +x /init-here
@@ -63,8 +72,9 @@ class BochsGuest(Guest):
 
     serial = "/dev/ttyS0"
 
-    def __init__(self, *, ether: int, wide: bool = True, pci: bool = True,
-                 images: Callable[[], tuple[Path, Path]] = build) -> None:
+    def __init__(
+        self, *, ether: int, wide: bool = True, pci: bool = True, images: Callable[[], tuple[Path, Path]] = build
+    ) -> None:
         super().__init__()
         self.ether = ether
         self.wide = wide
@@ -79,8 +89,13 @@ class BochsGuest(Guest):
         archive = self.work / "initramfs"
         archive.write_bytes(initramfs.read_bytes() + cpio({"init-com2": regular(INIT_COM2.encode())}))
         disk = make(vmlinuz, archive, COMMAND_LINE, self.work)
-        lines = BOCHSRC.format(bios=BIOS, video_bios=VIDEO_BIOS, disk=disk, log=self.work / "bochs.log",
-                               cpu="core2_penryn_t9600" if self.wide else "p2_klamath")
+        lines = BOCHSRC.format(
+            bios=BIOS,
+            video_bios=VIDEO_BIOS,
+            disk=disk,
+            log=self.work / "bochs.log",
+            cpu="core2_penryn_t9600" if self.wide else "p2_klamath",
+        )
         if str(tty).startswith("/"):
             self.com1 = example("com1", "mode=term").replace("/tmp/com1", str(tty))
         else:
@@ -93,8 +108,23 @@ class BochsGuest(Guest):
         go = self.work / "debugger"
         go.write_text("continue\n")
         # /dev/ptmx: every opening of it is a pty of its own.
-        self.spawn(["/bin/sh", "-c", 'exec "$@" <>/dev/ptmx >/dev/null', "sh", BOCHS, "-q", "-f", str(bochsrc),
-                    "-rc", str(go)], timeout, env={**os.environ, "TERM": "vt100"}, cwd=str(self.work))
+        self.spawn(
+            [
+                "/bin/sh",
+                "-c",
+                'exec "$@" <>/dev/ptmx >/dev/null',
+                "sh",
+                BOCHS,
+                "-q",
+                "-f",
+                str(bochsrc),
+                "-rc",
+                str(go),
+            ],
+            timeout,
+            env={**os.environ, "TERM": "vt100"},
+            cwd=str(self.work),
+        )
         return self
 
 
@@ -109,8 +139,13 @@ def example(option: str, containing: str) -> str:
 def missing_packages() -> list[str]:
     """Those of PACKAGES that are not installed, sorted."""
     places = os.environ.get("PATH", os.defpath).split(":")
-    return sorted({package for name, package in PACKAGES.items()
-                   if not any(os.path.exists(os.path.join(place, name)) for place in places)})
+    return sorted(
+        {
+            package
+            for name, package in PACKAGES.items()
+            if not any(os.path.exists(os.path.join(place, name)) for place in places)
+        }
+    )
 
 
 def port_pair() -> int:

@@ -30,8 +30,23 @@ def load(guest: Guest, driver: str, *options: str, interface: str = "eth0") -> s
 
 def dhcp(guest: Guest, *options: str, interface: str = "eth0", stay: bool = False, timeout: float = 20) -> Lease:
     """Ask for a lease. `stay` leaves udhcpc running (its process id is in /run/udhcpc.pid) to renew it."""
-    words = ["udhcpc", "-i", interface, "-n", "-S", "-O", "mtu", "-O", "search", "-t", "5", "-T", "1",
-             *(["-p", "/run/udhcpc.pid"] if stay else ["-f", "-q"]), *options]
+    words = [
+        "udhcpc",
+        "-i",
+        interface,
+        "-n",
+        "-S",
+        "-O",
+        "mtu",
+        "-O",
+        "search",
+        "-t",
+        "5",
+        "-T",
+        "1",
+        *(["-p", "/run/udhcpc.pid"] if stay else ["-f", "-q"]),
+        *options,
+    ]
     guest.run("rm -f /run/lease")
     begun = float(guest.check("cut -d' ' -f1 /proc/uptime"))
     said = guest.run(shlex.join(words), timeout)[1]

@@ -33,8 +33,14 @@ class Gateway:
     `resolver` is the port on 127.0.0.1 of a resolver to ask instead of the host's own.
     """
 
-    def __init__(self, *arguments: str, link: str | None = None, uid: int | None = None,
-                 resolver: int | None = None, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        link: str | None = None,
+        uid: int | None = None,
+        resolver: int | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
         self.work = Path(tempfile.mkdtemp(prefix="gateway-"))
         self.tty = str(self.work / "tty")
         self.link = link or f"pty:{self.tty}"
@@ -62,8 +68,15 @@ class Gateway:
 
     def __enter__(self) -> Gateway:
         words, environment = self.command()
-        self.process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True, cwd=self.work)
+        self.process = subprocess.Popen(
+            words,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.work,
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait_for("Waiting for guests", 10)
@@ -141,8 +154,15 @@ class Gateway:
 
 def as_user(uid: int) -> list[str]:
     """The words before a command that take away everything but an ordinary user's rights."""
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all",
-            "--bounding-set=-all", "--no-new-privs"]
+    return [
+        "setpriv",
+        f"--reuid={uid}",
+        f"--regid={uid}",
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+        "--no-new-privs",
+    ]
 
 
 def python_for(uid: int) -> str:

@@ -65,8 +65,16 @@ class Guest:
 
     def spawn(self, argv: list[str], timeout: float, **options: Any) -> None:
         """Run the guest's own process with its console on a pty and wait for the shell in it."""
-        self.console = pexpect.spawn(argv[0], argv[1:], encoding="utf-8", codec_errors="replace", echo=False,
-                                     timeout=timeout, dimensions=(24, 2000), **options)
+        self.console = pexpect.spawn(
+            argv[0],
+            argv[1:],
+            encoding="utf-8",
+            codec_errors="replace",
+            echo=False,
+            timeout=timeout,
+            dimensions=(24, 2000),
+            **options,
+        )
         self.console.logfile_read = self.log
         try:
             self.console.expect_exact(READY)
@@ -79,7 +87,7 @@ class Guest:
         if self.console is None:
             raise GuestError("the guest is not running")
         token = uuid.uuid4().hex[:12]
-        self.console.sendline(f"{{ {command}\n}} </dev/null 2>&1; echo \"{token[:6]}\"\"{token[6:]} $?\"")
+        self.console.sendline(f'{{ {command}\n}} </dev/null 2>&1; echo "{token[:6]}""{token[6:]} $?"')
         try:
             self.console.expect(rf"{token} (\d+)\r?\n", timeout=timeout)
         except pexpect.TIMEOUT:
@@ -134,9 +142,11 @@ class Guest:
 
     def start_pppd(self, *options: str, command: str | None = None) -> None:
         line = command or shlex.join(["pppd", self.serial, "115200", "noauth", "nodetach", *options])
-        stamp = "while read -r line; do read -r up idle </proc/uptime; echo \"$up $line\"; done"
-        self.check("rm -f /run/ppp.log /run/ppp.begun; read -r up idle </proc/uptime; echo $up >/run/ppp.begun\n"
-                   f"( {line} 2>&1; echo \"status $?\" ) </dev/null | {stamp} >/run/ppp.log &")
+        stamp = 'while read -r line; do read -r up idle </proc/uptime; echo "$up $line"; done'
+        self.check(
+            "rm -f /run/ppp.log /run/ppp.begun; read -r up idle </proc/uptime; echo $up >/run/ppp.begun\n"
+            f'( {line} 2>&1; echo "status $?" ) </dev/null | {stamp} >/run/ppp.log &'
+        )
 
     def pppd_log(self) -> str:
         """What pppd has printed so far, each line with the guest's uptime before it."""

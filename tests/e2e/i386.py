@@ -30,9 +30,25 @@ from tests.e2e.uml import PPP_MODULES, cache_directory
 SUITE = "bookworm"
 KERNEL = "linux-image-686"
 """The package that needs the one with the kernel. Without PAE, which some emulated processors have not."""
-PACKAGES = ("busybox-static", "ppp", "libc6", "libpcap0.8", "libcrypt1", "libpam0g", "libssl3", "libsystemd0",
-            "libaudit1", "libcap-ng0", "libdbus-1-3", "libcap2", "libgcrypt20", "libgpg-error0", "liblz4-1",
-            "liblzma5", "libzstd1")
+PACKAGES = (
+    "busybox-static",
+    "ppp",
+    "libc6",
+    "libpcap0.8",
+    "libcrypt1",
+    "libpam0g",
+    "libssl3",
+    "libsystemd0",
+    "libaudit1",
+    "libcap-ng0",
+    "libdbus-1-3",
+    "libcap2",
+    "libgcrypt20",
+    "libgpg-error0",
+    "liblz4-1",
+    "liblzma5",
+    "libzstd1",
+)
 """busybox, and pppd with the libraries that it needs."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT_CONF = """APT::Architecture "i386";
@@ -118,8 +134,9 @@ def _download(place: Path) -> Path:
     environment = {**os.environ, "APT_CONFIG": str(place / "apt.conf"), "LC_ALL": "C"}
 
     def run(*words: str) -> str:
-        return subprocess.run(words, cwd=place / "debs", env=environment, check=True, capture_output=True, text=True,
-                              timeout=600).stdout
+        return subprocess.run(
+            words, cwd=place / "debs", env=environment, check=True, capture_output=True, text=True, timeout=600
+        ).stdout
 
     run("apt-get", "update", "-q")
     depends = run("apt-cache", "depends", KERNEL)
@@ -129,8 +146,7 @@ def _download(place: Path) -> Path:
     run("apt-get", "download", "-q", match[1], *PACKAGES)
     for package in sorted((place / "debs").glob("*.deb")):
         run("dpkg-deb", "-x", str(package), str(place / "tree"))
-    run(shutil.which("depmod") or "/sbin/depmod", "-b", str(place / "tree"),
-        match[1].removeprefix("linux-image-"))
+    run(shutil.which("depmod") or "/sbin/depmod", "-b", str(place / "tree"), match[1].removeprefix("linux-image-"))
     return place / "tree"
 
 

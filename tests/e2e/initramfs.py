@@ -63,8 +63,11 @@ FALLBACK_OPTIONS = "asyncmap 0\nauth\ncrtscts\nlock\nhide-password\nmodem\nlcp-e
 
 def kernel() -> Path | None:
     """The newest readable kernel of the host that has its modules beside it."""
-    found = [path for path in Path("/boot").glob("vmlinuz-*")
-             if os.access(path, os.R_OK) and Path("/lib/modules", path.name.removeprefix("vmlinuz-")).is_dir()]
+    found = [
+        path
+        for path in Path("/boot").glob("vmlinuz-*")
+        if os.access(path, os.R_OK) and Path("/lib/modules", path.name.removeprefix("vmlinuz-")).is_dir()
+    ]
     return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)[:4]], default=None)
 
 
@@ -108,10 +111,14 @@ def module_files(tree: Path, release: str, boot: tuple[str, ...], others: tuple[
         needs[Path(path).name.split(".")[0]] = (path, wanted.split())
     there = [name for name in (*boot, *others) if name in needs]
     chosen = {Path(path).name.split(".")[0] for name in there for path in (needs[name][0], *needs[name][1])}
-    files = {f"lib/modules/{release}/{Path(needs[name][0]).name}": regular((base / needs[name][0]).read_bytes(), 0o644)
-             for name in chosen}
-    lines = [" ".join([f"{Path(needs[name][0]).name}:", *(Path(path).name for path in needs[name][1])])
-             for name in sorted(chosen)]
+    files = {
+        f"lib/modules/{release}/{Path(needs[name][0]).name}": regular((base / needs[name][0]).read_bytes(), 0o644)
+        for name in chosen
+    }
+    lines = [
+        " ".join([f"{Path(needs[name][0]).name}:", *(Path(path).name for path in needs[name][1])])
+        for name in sorted(chosen)
+    ]
     files[f"lib/modules/{release}/modules.dep"] = regular("\n".join(lines).encode() + b"\n", 0o644)
     return files, [name for name in boot if name in there]
 

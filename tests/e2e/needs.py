@@ -14,9 +14,17 @@ from tests.e2e.uml import NO_PPPD, cache_directory, readable_pppd
 
 # program or directory -> package
 PACKAGES = {
-    "linux.uml": "user-mode-linux", "pppd": "ppp", "qemu-system-x86_64": "qemu-system-x86", "curl": "curl",
-    "dig": "dnsutils", "ping": "iputils-ping", "busybox": "busybox-static", "setpriv": "util-linux", "insmod": "kmod",
-    "iperf3": "iperf3", "slirp-fullbolt": "slirp",
+    "linux.uml": "user-mode-linux",
+    "pppd": "ppp",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "curl": "curl",
+    "dig": "dnsutils",
+    "ping": "iputils-ping",
+    "busybox": "busybox-static",
+    "setpriv": "util-linux",
+    "insmod": "kmod",
+    "iperf3": "iperf3",
+    "slirp-fullbolt": "slirp",
 }
 UML = ("linux.uml", "pppd", "curl", "dig", "ping", "insmod")
 QEMU = ("qemu-system-x86_64", "pppd", "busybox")

@@ -112,9 +112,14 @@ class SlirpServer:
 
     def start(self) -> None:
         with self._ptmx_as_it_was(), (self._home / "log").open("ab") as log:
-            self._process = subprocess.Popen(["slirp-fullbolt", "ppp", *self._options], stdin=self._master,
-                                             stdout=self._master, stderr=log, cwd=self._home,
-                                             env={**os.environ, "HOME": str(self._home)})
+            self._process = subprocess.Popen(
+                ["slirp-fullbolt", "ppp", *self._options],
+                stdin=self._master,
+                stdout=self._master,
+                stderr=log,
+                cwd=self._home,
+                env={**os.environ, "HOME": str(self._home)},
+            )
             self._wait_ready()
 
     def _wait_ready(self) -> None:

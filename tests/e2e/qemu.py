@@ -33,9 +33,15 @@ class QemuGuest(Guest):
 
     serial = "/dev/ttyS1"
 
-    def __init__(self, *, memory: str = "256M", devices: Sequence[str] = (), qemu: Sequence[str] = (QEMU,),
-                 environment: Mapping[str, str] | None = None,
-                 images: Callable[[], tuple[Path, Path]] = build) -> None:
+    def __init__(
+        self,
+        *,
+        memory: str = "256M",
+        devices: Sequence[str] = (),
+        qemu: Sequence[str] = (QEMU,),
+        environment: Mapping[str, str] | None = None,
+        images: Callable[[], tuple[Path, Path]] = build,
+    ) -> None:
         super().__init__()
         self.memory = memory
         self.devices = devices
@@ -48,11 +54,33 @@ class QemuGuest(Guest):
     def start(self, tty: str | os.PathLike[str] | None = None, timeout: float = 90) -> Self:
         """`tty` is a unix socket on which a gateway listens; None makes a pty, or no PPP port if there are devices."""
         vmlinuz, initramfs = self.images()
-        self.spawn([*self.qemu, "-accel", "tcg", "-m", self.memory, "-nodefaults", "-no-user-config",
-                    "-display", "none", "-kernel", str(vmlinuz), "-initrd", str(initramfs),
-                    "-append", "console=ttyS0 quiet loglevel=1 panic=0 random.trust_cpu=on",
-                    "-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console,index=0",
-                    *self._ppp_port(tty), *self.devices], timeout, env={**os.environ, **self.environment})
+        self.spawn(
+            [
+                *self.qemu,
+                "-accel",
+                "tcg",
+                "-m",
+                self.memory,
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-kernel",
+                str(vmlinuz),
+                "-initrd",
+                str(initramfs),
+                "-append",
+                "console=ttyS0 quiet loglevel=1 panic=0 random.trust_cpu=on",
+                "-chardev",
+                "stdio,id=console,signal=off",
+                "-device",
+                "isa-serial,chardev=console,index=0",
+                *self._ppp_port(tty),
+                *self.devices,
+            ],
+            timeout,
+            env={**os.environ, **self.environment},
+        )
         if tty is None and not self.devices:
             match = PTY.search(self.boot_text)
             if match is None:

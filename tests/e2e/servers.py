@@ -102,10 +102,10 @@ def answer(query: bytes, *, over_udp: bool) -> bytes:
     end = 12
     labels = []
     while query[end]:
-        labels.append(query[end + 1:end + 1 + query[end]])
+        labels.append(query[end + 1 : end + 1 + query[end]])
         end += 1 + query[end]
     name = b".".join(labels).decode("ascii", "replace").lower()
-    question = query[12:end + 5]
+    question = query[12 : end + 5]
     kind = struct.unpack_from("!H", query, end + 1)[0]
     addresses: list[bytes] = []
     if kind == 1 and name == KNOWN_NAME:

@@ -51,8 +51,10 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with tempfile.TemporaryDirectory() as directory:
         pty = Path(directory, "com1")
         com1 = f"tcp-listen:{tcp}" if isa else f"pty:{pty}"
-        with (Gateway(f"ether:bochs:{ether}", "--host-loopback", link=com1) as gateway,
-              BochsGuest(ether=ether, wide=not isa, pci=not isa, images=build) as guest):
+        with (
+            Gateway(f"ether:bochs:{ether}", "--host-loopback", link=com1) as gateway,
+            BochsGuest(ether=ether, wide=not isa, pci=not isa, images=build) as guest,
+        ):
             guest.start(f"127.0.0.1:{tcp}" if isa else pty)
             yield Machine(gateway, guest)
 

@@ -56,8 +56,7 @@ def cabled() -> Iterator[Cabled]:
     need(*QEMU, "curl")
     with tempfile.TemporaryDirectory(prefix="eoppp-") as place:
         work = Path(place)
-        netdev = (f"dgram,id=net,local.type=unix,local.path={work}/card,"
-                  f"remote.type=unix,remote.path={work}/ours")
+        netdev = f"dgram,id=net,local.type=unix,local.path={work}/card,remote.type=unix,remote.path={work}/ours"
         with QemuGuest(devices=("-netdev", netdev, "-device", f"ne2k_pci,netdev=net,mac={MAC}")) as guest:
             guest.start()
             assert ethernet.load(guest, "ne2k-pci") == MAC
@@ -116,8 +115,10 @@ def test_behind_this_projects_own_server(cabled: Cabled, host: Servers) -> None:
     with Gateway("--host-loopback", resolver=host.dns) as server:
         words = ("--ether", f"ether:unix-listen:{eth}", "--ppp", f"tty:{server.tty}")
         netdev = f"stream,id=net,addr.type=unix,addr.path={eth}"
-        with (Gateway(*words, link="eoppp") as bridge,
-              QemuGuest(devices=("-netdev", netdev, "-device", "ne2k_pci,netdev=net")) as guest):
+        with (
+            Gateway(*words, link="eoppp") as bridge,
+            QemuGuest(devices=("-netdev", netdev, "-device", "ne2k_pci,netdev=net")) as guest,
+        ):
             guest.start()
             ethernet.load(guest, "ne2k-pci")
             lease = ethernet.dhcp(guest)
@@ -177,9 +178,7 @@ def test_a_transfer_goes_on_after_a_redial(cabled: Cabled, pppd: PppdServer, ppp
         assert guest.check("cat /run/got").split()[0] == digest(content(5, SIZE))
 
 
-def test_another_address_after_a_redial_comes_with_the_lease(
-    cabled: Cabled, pppd: PppdServer, pppd_line: str
-) -> None:
+def test_another_address_after_a_redial_comes_with_the_lease(cabled: Cabled, pppd: PppdServer, pppd_line: str) -> None:
     guest = cabled.guest
     with cabled.bridge(pppd_line, "--lease", "10") as bridge:
         pppd.serve("10.9.0.1", "10.9.0.77", "noauth", dns=("10.9.0.53",))
@@ -282,6 +281,12 @@ def test_behind_slirp(cabled: Cabled, host: Servers) -> None:
 
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(["python3", "-m", "pppgate", "eoppp", "--ether", "ether:fd:0", "--ppp", "tty:/dev/null"],
-                          env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        ["python3", "-m", "pppgate", "eoppp", "--ether", "ether:fd:0", "--ppp", "tty:/dev/null"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done

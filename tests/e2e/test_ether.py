@@ -67,9 +67,17 @@ def cables(host: Servers) -> Iterator[Cables]:
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         path, ours, theirs = work / "eth0", work / "ours", work / "theirs"
-        gateway = stack.enter_context(Gateway(
-            "pty:" + str(work / "tty"), f"ether:dgram:{ours}={theirs}", "--host-loopback", "-v",
-            f"--forward=tcp:{forward}=80", link=f"ether:unix-listen:{path}", resolver=host.dns))
+        gateway = stack.enter_context(
+            Gateway(
+                "pty:" + str(work / "tty"),
+                f"ether:dgram:{ours}={theirs}",
+                "--host-loopback",
+                "-v",
+                f"--forward=tcp:{forward}=80",
+                link=f"ether:unix-listen:{path}",
+                resolver=host.dns,
+            )
+        )
         pci = stack.enter_context(QemuGuest(devices=stream(path))).start()
         isa = stack.enter_context(QemuGuest(devices=dgram(ours, theirs, ISA, ISA_MAC), images=i386.build)).start()
         ppp = stack.enter_context(UmlGuest()).start(work / "tty")
@@ -92,7 +100,11 @@ def test_a_lease_at_once(cables: Cables) -> None:
     for lease in cables.leases.values():
         assert lease.seconds < 1.5
         assert {lease.variables[name] for name in ("router", "dns", "mask", "mtu")} == {
-            "10.0.2.2", "10.0.2.3", "24", "1500"}
+            "10.0.2.2",
+            "10.0.2.3",
+            "24",
+            "1500",
+        }
     assert cables.ppp_address == "10.0.2.17"
 
 
@@ -145,8 +157,10 @@ def exchange(here: Guest, there: Guest, address: str, size: int) -> None:
 
 def test_two_ethernet_guests_reach_each_other(cables: Cables) -> None:
     leases = cables.leases
-    for here, there, address in ((cables.pci, cables.isa, leases["isa"].address),
-                                 (cables.isa, cables.pci, leases["pci"].address)):
+    for here, there, address in (
+        (cables.pci, cables.isa, leases["isa"].address),
+        (cables.isa, cables.pci, leases["pci"].address),
+    ):
         assert "3 packets received" in here.check(f"ping -c 3 -i 0.2 {address}")
         exchange(here, there, address, 500_000)
     # switched, not routed: each has the other's own address
@@ -202,8 +216,11 @@ def test_the_gateway_is_started_again(host: Servers) -> None:
             guest.check("ping -c 1 -W 1 10.0.2.2 || true")
             with Gateway("--host-loopback", link=link):
                 transfers.download(guest, host.http, 100_000)
-                guest.check("rm /run/lease; kill -USR1 $(cat /run/udhcpc.pid); "
-                            "timeout 10 sh -c 'until [ -s /run/lease ]; do sleep 0.1; done'", 20)
+                guest.check(
+                    "rm /run/lease; kill -USR1 $(cat /run/udhcpc.pid); "
+                    "timeout 10 sh -c 'until [ -s /run/lease ]; do sleep 0.1; done'",
+                    20,
+                )
                 assert ethernet.lease_variables(guest)["ip"] == lease.address
                 transfers.upload(guest, host.http, 100_000)
 
@@ -212,12 +229,24 @@ def test_over_tcp_and_udp(host: Servers) -> None:
     """Two cards in one guest, one after the other."""
     need(*QEMU, "curl")
     tcp, ours, theirs = closed_port(), closed_port(), closed_port()
-    ends = f"local.type=inet,local.host=127.0.0.1,local.port={theirs}," \
-           f"remote.type=inet,remote.host=127.0.0.1,remote.port={ours}"
-    devices = ["-netdev", f"stream,id=one,addr.type=inet,addr.host=127.0.0.1,addr.port={tcp}",
-               "-device", "ne2k_pci,netdev=one", "-netdev", f"dgram,id=two,{ends}", "-device", "ne2k_pci,netdev=two"]
-    with Gateway(f"ether:dgram:{ours}={theirs}", "--host-loopback", link=f"ether:tcp-listen:{tcp}") as gateway, \
-            QemuGuest(devices=devices).start() as guest:
+    ends = (
+        f"local.type=inet,local.host=127.0.0.1,local.port={theirs},"
+        f"remote.type=inet,remote.host=127.0.0.1,remote.port={ours}"
+    )
+    devices = [
+        "-netdev",
+        f"stream,id=one,addr.type=inet,addr.host=127.0.0.1,addr.port={tcp}",
+        "-device",
+        "ne2k_pci,netdev=one",
+        "-netdev",
+        f"dgram,id=two,{ends}",
+        "-device",
+        "ne2k_pci,netdev=two",
+    ]
+    with (
+        Gateway(f"ether:dgram:{ours}={theirs}", "--host-loopback", link=f"ether:tcp-listen:{tcp}") as gateway,
+        QemuGuest(devices=devices).start() as guest,
+    ):
         macs = {ethernet.load(guest, "ne2k-pci", interface=name) for name in ("eth0", "eth1")}
         addresses = set()
         for name in ("eth0", "eth1"):

@@ -16,7 +16,7 @@ from tests.e2e.servers import Servers
 from tests.e2e.uml import UmlGuest
 
 pytestmark = pytest.mark.e2e
-AUTH_FAILED = 19                                            # pppd(8), EXIT STATUS
+AUTH_FAILED = 19  # pppd(8), EXIT STATUS
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,16 @@ def secrets_of_the_guest(guest: Guest, name: str, secret: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("asyncmap", "ffffffff"), ("mru", "296"), ("noaccomp", "nopcomp"), ("mru", "296", "asyncmap", "ffffffff"),
-     ("default-asyncmap",), ("nomagic",), ("novj", "noccp", "noipv6"), ("passive",)],
+    [
+        ("asyncmap", "ffffffff"),
+        ("mru", "296"),
+        ("noaccomp", "nopcomp"),
+        ("mru", "296", "asyncmap", "ffffffff"),
+        ("default-asyncmap",),
+        ("nomagic",),
+        ("novj", "noccp", "noipv6"),
+        ("passive",),
+    ],
     ids=" ".join,
 )
 def test_options(plain: Gateway, guest: Guest, host: Servers, options: tuple[str, ...]) -> None:

@@ -37,8 +37,13 @@ class Dialled(NamedTuple):
 def line(host: Servers) -> Iterator[Dialled]:
     need(*QEMU, "curl")
     http, iperf3 = closed_port(), closed_port()
-    options = ["--host-loopback", "-v", f"--forward=tcp:{http}={GUEST_PORT}",
-               f"--forward=tcp:{iperf3}={IPERF3_PORT}", f"--forward=udp:{iperf3}={IPERF3_PORT}"]
+    options = [
+        "--host-loopback",
+        "-v",
+        f"--forward=tcp:{http}={GUEST_PORT}",
+        f"--forward=tcp:{iperf3}={IPERF3_PORT}",
+        f"--forward=udp:{iperf3}={IPERF3_PORT}",
+    ]
     with QemuGuest() as guest:
         guest.start()
         with Gateway(*options, link=f"tty:{guest.pty}", resolver=host.dns) as gateway:

@@ -25,7 +25,7 @@ def rights(pid: int) -> dict[str, str]:
 
 def test_gateway_and_guest_without_any_privilege(host: Servers) -> None:
     need(*UML, "setpriv")
-    uid = NOBODY if os.getuid() == 0 else None           # an ordinary user runs both as itself
+    uid = NOBODY if os.getuid() == 0 else None  # an ordinary user runs both as itself
     with Gateway("--host-loopback", uid=uid, resolver=host.dns) as gateway, UmlGuest(uid=uid) as guest:
         guest.start(gateway.tty)
         assert guest.dial_promptly().seconds < 1

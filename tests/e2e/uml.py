@@ -23,8 +23,10 @@ MODULES = Path("/usr/lib/uml/modules")
 # In the order in which they need each other.
 PPP_MODULES = ("slhc", "crc-ccitt", "ppp_generic", "ppp_async", "bsd_comp", "ppp_deflate")
 
-NO_PPPD = ("package ppp's /usr/sbin/pppd, which only root and group dip may read "
-           "(adduser USER dip), and 'apt-get download ppp' gave no other")
+NO_PPPD = (
+    "package ppp's /usr/sbin/pppd, which only root and group dip may read "
+    "(adduser USER dip), and 'apt-get download ppp' gave no other"
+)
 
 INIT = """#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TERM=dumb LC_ALL=C
@@ -121,12 +123,32 @@ class UmlGuest(Guest):
         state = self.work / "state"
         state.mkdir(mode=0o777)
         state.chmod(0o777)
-        argv = [shutil.which(KERNEL) or KERNEL, f"mem={self.memory}", "rootfstype=hostfs", "rootflags=/", "ro",
-                f"init={init}", "con=null", "con0=fd:0,fd:1", "ssl=null", f"ssl0=tty:{tty}",
-                f"uml_dir={state}/", "umid=guest", "quiet"]
+        argv = [
+            shutil.which(KERNEL) or KERNEL,
+            f"mem={self.memory}",
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+            f"init={init}",
+            "con=null",
+            "con0=fd:0,fd:1",
+            "ssl=null",
+            f"ssl0=tty:{tty}",
+            f"uml_dir={state}/",
+            "umid=guest",
+            "quiet",
+        ]
         if self.uid is not None:
-            argv = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups",
-                    "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", *argv]
+            argv = [
+                "setpriv",
+                f"--reuid={self.uid}",
+                f"--regid={self.uid}",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+                "--no-new-privs",
+                *argv,
+            ]
         environment = {**os.environ, "HOME": str(state), "TMPDIR": str(state)}
         self.spawn(argv, timeout, env=environment, cwd=str(state))
         return self

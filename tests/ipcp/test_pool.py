@@ -66,9 +66,7 @@ def test_two_address_networks():
     assert p.lease("a") == ip(1) and p.lease("b") is None
 
 
-steps = st.lists(
-    st.tuples(st.sampled_from("abcdef"), st.sampled_from([None, "release", *range(0, 9)])), max_size=60
-)
+steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([None, "release", *range(0, 9)])), max_size=60)
 
 
 @given(steps)

@@ -109,9 +109,7 @@ def test_an_older_file_is_replaced(tmp_path: Path) -> None:
     assert records(path) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("no/x.pcap", "there is no directory"), ("", "cannot be written")]
-)
+@pytest.mark.parametrize(("name", "words"), [("no/x.pcap", "there is no directory"), ("", "cannot be written")])
 def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Capture(str(tmp_path / name), 0.0)

@@ -33,9 +33,7 @@ def test_addresses_follow_the_network() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "given_first", [{}, {"gateway": "10.9.8.3"}, {"guest": "10.9.8.2"}, {"dns": "10.9.8.1"}]
-)
+@pytest.mark.parametrize("given_first", [{}, {"gateway": "10.9.8.3"}, {"guest": "10.9.8.2"}, {"dns": "10.9.8.1"}])
 @pytest.mark.parametrize("prefix", [24, 28, 29])
 def test_small_networks_and_partly_given_addresses_have_room_for_three(
     prefix: int, given_first: dict[str, str]
@@ -179,9 +177,7 @@ def test_two_ptys_are_no_mistake() -> None:
     assert build({"links": ["pty:", "pty:"]}).links == ("pty:", "pty:")
 
 
-@given(
-    st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.none() | st.booleans() | st.text() | st.integers())
-)
+@given(st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.none() | st.booleans() | st.text() | st.integers()))
 def test_any_values_give_a_config_or_a_config_error(values: dict[str, object]) -> None:
     try:
         config = build(values)

@@ -59,8 +59,12 @@ def test_a_guest_brings_ppp_up_through_the_chip(model: str) -> None:
         levels: list[bool] = []
         wire = Wire(network, network.uart(levels.append, model=model))
         framer, deframer = Framer(), Deframer()
-        link = PppLink(LinkConfig(), lambda protocol, body: wire.send(b"~" + framer.frame(protocol, body)),
-                       random=Random(1), events=lambda event: None)
+        link = PppLink(
+            LinkConfig(),
+            lambda protocol, body: wire.send(b"~" + framer.frame(protocol, body)),
+            random=Random(1),
+            events=lambda event: None,
+        )
 
         def agree(parameters: LinkParameters) -> None:
             framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
@@ -150,5 +154,3 @@ def received_frame(card: object) -> bytes:
     for offset, value in ((10, size & 255), (11, size >> 8), (8, 4), (9, 0x47), (0, 0x0A)):
         write(offset, value, 1)
     return b"".join(read(16, 2).to_bytes(2, "little") for _ in range((size + 1) // 2))[:size]
-
-

@@ -62,9 +62,7 @@ def test_a_pty_with_a_symlink() -> None:
         ),
         (
             "unix:/tmp/s",
-            [
-                "QEMU      -chardev socket,id=ppp,path=/tmp/s,server=on,wait=off -device isa-serial,chardev=ppp"
-            ],
+            ["QEMU      -chardev socket,id=ppp,path=/tmp/s,server=on,wait=off -device isa-serial,chardev=ppp"],
         ),
         (
             "serial:/dev/ttyUSB0@9600",
@@ -159,8 +157,13 @@ def test_qemu_takes_the_line_for_a_card(tmp_path: Path, url: str) -> None:
     link.start(watcher, ports.append)
     line = hints(link)[0].removeprefix("QEMU").split()
     command = ["qemu-system-x86_64", "-accel", "tcg", "-display", "none", "-nodefaults", "-S", *line]
-    with subprocess.Popen([*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as qemu:
+    with subprocess.Popen(
+        [*command, "-monitor", "stdio"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as qemu:
         try:
             watcher.run_until(lambda: bool(ports), 20)
             said, errors = qemu.communicate("info network\nquit\n", timeout=20)

@@ -43,8 +43,15 @@ class Lan:
         self.pool = Pool(self.config.net, (gateway, self.config.dns.packed), self.config.guest.packed)
         self.dirty: dict[BridgePort, None] = {}
         self.said: list[str] = []
-        lan = build_lan(self.config, self.gateway, self.pool, FakeWatcher(), self.dirty,  # type: ignore[arg-type]
-                        self.said.append, self.count)
+        lan = build_lan(
+            self.config,
+            self.gateway,
+            self.pool,
+            FakeWatcher(),
+            self.dirty,  # type: ignore[arg-type]
+            self.said.append,
+            self.count,
+        )
         self.segment, self.leases = lan.segment, lan.leases
         self.now = 1000.0
         self.cables: list[tuple[FakePort, BridgePort]] = []
@@ -352,13 +359,19 @@ def test_a_hundred_thousand_client_addresses_lease_one() -> None:
     lan = Lan()
     cable = lan.plug()
     address = lan.lease(cable, mac(1))
-    template = bytes(Ether(dst="ff:ff:ff:ff:ff:ff", src=mac(1).hex(":")) / IP(src="0.0.0.0", dst="255.255.255.255")
-                     / UDP(sport=68, dport=67, chksum=0)
-                     / BOOTP(chaddr=mac(1), xid=7) / DHCP(options=[("message-type", "discover"), "end"]))
+    template = bytes(
+        Ether(dst="ff:ff:ff:ff:ff:ff", src=mac(1).hex(":"))
+        / IP(src="0.0.0.0", dst="255.255.255.255")
+        / UDP(sport=68, dport=67, chksum=0)
+        / BOOTP(chaddr=mac(1), xid=7)
+        / DHCP(options=[("message-type", "discover"), "end"])
+    )
     at = template.index(mac(1), 14)
     assert template[23] == UDP_PROTOCOL
-    frames = [template[:40] + b"\0\0" + template[42:at] + number.to_bytes(6, "big") + template[at + 6 :]
-              for number in range(0, 0x020000000000, 0x020000000000 // 100_000)]
+    frames = [
+        template[:40] + b"\0\0" + template[42:at] + number.to_bytes(6, "big") + template[at + 6 :]
+        for number in range(0, 0x020000000000, 0x020000000000 // 100_000)
+    ]
     assert lan.say(cable, *frames) == []
     assert lan.count["dhcp.chaddr"] >= 100_000
     assert [lan.pool.holder(packed(f"10.0.2.{last}")) is not None for last in (15, 16, 17)] == [True, False, False]

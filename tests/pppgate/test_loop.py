@@ -361,9 +361,7 @@ def test_it_works_without_uvloop() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_deadline_is_met_while_descriptors_stay_ready(
-    loop: Loop, pair: tuple[socket.socket, socket.socket]
-) -> None:
+def test_a_deadline_is_met_while_descriptors_stay_ready(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     deadline = loop.now() + 0.02
     late: list[float] = []

@@ -116,7 +116,7 @@ def test_cve_2015_5279_a_ring_that_ends_beyond_the_ram() -> None:
     assert bench.card.receive(LONG)
     assert outside(bench) == before
     memory = bench.card.chip.ring.memory
-    assert memory[0x7D00 : 0x7D04] == bytes((1, 0x83)) + (1518).to_bytes(2, "little")
+    assert memory[0x7D00:0x7D04] == bytes((1, 0x83)) + (1518).to_bytes(2, "little")
     assert memory[0x7D04:0x8000] == LONG[: 0x300 - 4]
     assert bench.load(0x8000, 16) == b"\xff" * 16
 

@@ -80,8 +80,12 @@ def dns(draw: st.DrawFn) -> tuple[int, bytes]:
     message = draw(
         st.one_of(
             octets,
-            st.builds(lambda flags, name, rest: b"\1\2" + flags + b"\0\1" + bytes(6) + name + rest,
-                      st.binary(min_size=2, max_size=2), octets, short),  # fmt: skip
+            st.builds(
+                lambda flags, name, rest: b"\1\2" + flags + b"\0\1" + bytes(6) + name + rest,
+                st.binary(min_size=2, max_size=2),
+                octets,
+                short,
+            ),  # fmt: skip
         )
     )
     return 0x21, build_udp(GUEST, draw(port), DNS, 53, message)

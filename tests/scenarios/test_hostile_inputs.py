@@ -35,7 +35,7 @@ def test_replay(case: Case, octet_by_octet: bool) -> None:
     frames = case.make(world, canary)
     before = world.count
     for frame in frames:
-        for piece in ([frame[i : i + 1] for i in range(len(frame))] if octet_by_octet else [frame]):
+        for piece in [frame[i : i + 1] for i in range(len(frame))] if octet_by_octet else [frame]:
             world.octets(piece)
             world.settle()
     after = world.count

@@ -251,9 +251,7 @@ def test_pa_f984003_rst_then_syn_of_the_same_ports_in_one_write() -> None:
     world.up()
     old, sock = world.connect(port=40_001, close=False)
     new = GuestTcp(world, port=40_001, to_send=b"again")
-    world.transmit(
-        build_segment(GUEST, 40_001, OUTSIDE, 80, sequence=old.iss + old.nxt, flags=4)
-    )
+    world.transmit(build_segment(GUEST, 40_001, OUTSIDE, 80, sequence=old.iss + old.nxt, flags=4))
     new.connect()
     world.run(lambda: new.established, 10)
     assert sock.closed and sock.was_reset and old.port == new.port

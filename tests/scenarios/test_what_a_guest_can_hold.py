@@ -37,9 +37,7 @@ def test_row_10_a_flood_of_syns_into_a_black_hole() -> None:
     world.host.connects = False
     most = 0
     for n in range(20_000):
-        world.transmit(
-            build_segment(GUEST, 1024 + n % 60_000, OUTSIDE, 1 + n % 65_000, sequence=n, flags=SYN)
-        )
+        world.transmit(build_segment(GUEST, 1024 + n % 60_000, OUTSIDE, 1 + n % 65_000, sequence=n, flags=SYN))
         if n % 500 == 0:
             world.settle()
             most = max(most, len(world.host.open()))
@@ -131,9 +129,7 @@ def test_row_13_hostile_fragments() -> None:
 
 
 def held(world: SerialWorld) -> int:
-    return sum(
-        len(flow.unacked) + flow.delivery.size + flow.ahead.size for flow in world.station.tcp.flows.values()
-    )
+    return sum(len(flow.unacked) + flow.delivery.size + flow.ahead.size for flow in world.station.tcp.flows.values())
 
 
 def test_row_15_slow_readers_on_both_sides() -> None:

@@ -184,9 +184,7 @@ def test_writes_after_the_guest_left_do_not_block_or_raise(owner: Owner, watcher
     owner.ports[0].close()
 
 
-def test_a_guest_that_comes_before_the_old_port_is_closed_uses_it(
-    owner: Owner, watcher: EpollWatcher
-) -> None:
+def test_a_guest_that_comes_before_the_old_port_is_closed_uses_it(owner: Owner, watcher: EpollWatcher) -> None:
     guest = dial(owner)
     watcher.run_until(lambda: len(owner.ports) == 1)
     watcher.unwatch_read(owner.ports[0].read_fd)  # the owner is slow
@@ -288,9 +286,7 @@ def test_stop_gives_everything_back(watcher: EpollWatcher, tmp_path: Path) -> No
 # -- the symbolic link
 
 
-def test_the_symlink_leads_to_the_pty_and_a_stale_one_is_replaced(
-    watcher: EpollWatcher, tmp_path: Path
-) -> None:
+def test_the_symlink_leads_to_the_pty_and_a_stale_one_is_replaced(watcher: EpollWatcher, tmp_path: Path) -> None:
     path = tmp_path / "com1"
     path.symlink_to("/dev/pts/99999")
     link = PtyLink("pty:", str(path))

@@ -58,9 +58,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(params=["tcp-listen", "unix-listen"])
-def listening(
-    request: pytest.FixtureRequest, watcher: EpollWatcher, tmp_path: Path
-) -> Iterator[tuple[Owner, object]]:
+def listening(request: pytest.FixtureRequest, watcher: EpollWatcher, tmp_path: Path) -> Iterator[tuple[Owner, object]]:
     if request.param == "tcp-listen":
         number = free_port()
         owner = Owner(open_link(f"tcp-listen:{number}"), watcher)
@@ -129,9 +127,7 @@ def test_a_reset_is_a_hangup(watcher: EpollWatcher) -> None:
     owner.link.stop()
 
 
-def test_a_full_socket_takes_no_more_and_says_so(
-    listening: tuple[Owner, object], watcher: EpollWatcher
-) -> None:
+def test_a_full_socket_takes_no_more_and_says_so(listening: tuple[Owner, object], watcher: EpollWatcher) -> None:
     owner, address = listening
     guest = connect(address)
     watcher.run_until(lambda: len(owner.ports) == 1)
@@ -158,9 +154,7 @@ def test_a_listener_has_an_end_to_its_guests(watcher: EpollWatcher, tmp_path: Pa
     owner.link.stop()
 
 
-def test_running_out_of_descriptors_is_no_busy_loop(
-    watcher: EpollWatcher, tmp_path: Path, monkeypatch
-) -> None:
+def test_running_out_of_descriptors_is_no_busy_loop(watcher: EpollWatcher, tmp_path: Path, monkeypatch) -> None:
     path = str(tmp_path / "s")
     owner = Owner(open_link(f"unix-listen:{path}"), watcher)
     real = socket.socket.accept
@@ -277,9 +271,7 @@ def test_tcp_connects_and_says_when_nobody_answers(watcher: EpollWatcher) -> Non
     emulator.close()
 
 
-def test_stopping_while_dialling_leaves_no_timer_and_no_descriptor(
-    watcher: EpollWatcher, tmp_path: Path
-) -> None:
+def test_stopping_while_dialling_leaves_no_timer_and_no_descriptor(watcher: EpollWatcher, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     owner = Owner(open_link(f"unix:{tmp_path}/none"), watcher)
     owner.link.stop()

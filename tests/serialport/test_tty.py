@@ -109,14 +109,10 @@ def test_a_device_in_use_names_the_program(watcher: EpollWatcher) -> None:
         "import fcntl, sys; f = open(sys.argv[1], 'r+b', buffering=0); fcntl.flock(f, fcntl.LOCK_EX)\n"
         "print(1, flush=True); input()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
+    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        with pytest.raises(
-            PortError, match=rf"{path} is in use by python.* \(process {other.pid}\): end that first"
-        ):
+        with pytest.raises(PortError, match=rf"{path} is in use by python.* \(process {other.pid}\): end that first"):
             open_link(f"tty:{path}").start(watcher, lambda port: None)
         assert holder_of(path).endswith(f"(process {other.pid})")
         other.communicate(b"\n")
@@ -233,9 +229,7 @@ def test_pyserial_errors_are_one_sentence(watcher: EpollWatcher) -> None:
         open_link("rfc2217://nonsense").start(watcher, lambda port: None)
 
 
-def test_without_pyserial_it_says_how_to_get_it(
-    watcher: EpollWatcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pyserial_it_says_how_to_get_it(watcher: EpollWatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "serial", None)
     with pytest.raises(PortError, match="needs pyserial: pip install pyserial"):
         open_link("socket://127.0.0.1:1").start(watcher, lambda port: None)

@@ -98,7 +98,6 @@ def main(echo: int) -> None:
 def tcp_destination(address: bytes) -> None:
     """The guest models call 192.0.2.1; here they call the gateway, behind which the host's loopback is."""
 
-
     tcp_peer.OUTSIDE = address
 
 

@@ -50,9 +50,7 @@ class EpollWatcher:
         return timer
 
     def _register(self, fd: int) -> None:
-        mask = (select.EPOLLIN if fd in self._readers else 0) | (
-            select.EPOLLOUT if fd in self._writers else 0
-        )
+        mask = (select.EPOLLIN if fd in self._readers else 0) | (select.EPOLLOUT if fd in self._writers else 0)
         with suppress(OSError):
             self._epoll.unregister(fd)
         if mask:

@@ -109,12 +109,16 @@ def wrong_id(protocol: int, code: int) -> Callable[..., Frames]:
     return make
 
 
-FLIPPED = b"~" + b"~".join(
-    bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))
-    for bit in range(16)
-    for body in [b"\xff\x03\xc0\x21zz" + fcs.trailer(b"\xff\x03\xc0\x21zz")]
-    if not set(bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))) & set(b"~}")
-) + b"~"
+FLIPPED = (
+    b"~"
+    + b"~".join(
+        bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))
+        for bit in range(16)
+        for body in [b"\xff\x03\xc0\x21zz" + fcs.trailer(b"\xff\x03\xc0\x21zz")]
+        if not set(bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))) & set(b"~}")
+    )
+    + b"~"
+)
 FLIPS = len([part for part in FLIPPED.split(b"~") if part])
 
 CASES: list[Case] = [
@@ -139,8 +143,13 @@ CASES: list[Case] = [
     Case("CVE-2023-52557: LCP option of length 0", [(LCP, build(1, 9, b"\x01\x00\x05\xdc"))], "lcp.bad_options"),
     Case("CVE-2020-15173: LCP option of length 1", [(LCP, build(1, 9, b"\x05\x01\x01\x02"))], "lcp.bad_options"),
     Case("1661-6: LCP option past the end", [(LCP, build(1, 9, b"\x01\x04\x05\xdc\x05\x06ab"))], "lcp.bad_options"),
-    Case("PP c82ddc5: an unknown code of 1,490 octets", [(LCP, build(200, 9, bytes(1486)))], "lcp.unknown_code",
-         replies=1, longer=4),
+    Case(
+        "PP c82ddc5: an unknown code of 1,490 octets",
+        [(LCP, build(200, 9, bytes(1486)))],
+        "lcp.unknown_code",
+        replies=1,
+        longer=4,
+    ),
     Case("2a: code 0", [(LCP, build(0, 9))], "lcp.unknown_code", replies=1, longer=4),
     Case("2a: Echo-Request without a magic number", [(LCP, build(9, 9, b"abc"))], "lcp.bad_length"),
     Case("2a: Identification without a magic number", [(LCP, build(12, 9))], "lcp.bad_length"),
@@ -155,7 +164,12 @@ CASES: list[Case] = [
         for tag, what, protocol, body in (
             ("CVE-2020-8597", "EAP MD5 with a long name", 0xC227, build(2, 1, b"\x04\x10" + bytes(16) + b"N" * 1400)),
             ("LW d281d3e9", "EAP request never negotiated", 0xC227, build(1, 1, b"\x04\xff" + bytes(8))),
-            ("CVE-2026-75883", "an oversized PEAP response", 0xC227, build(2, 7, b"\x19\x80\xff\xff\xff\xff" + bytes(1400))),
+            (
+                "CVE-2026-75883",
+                "an oversized PEAP response",
+                0xC227,
+                build(2, 7, b"\x19\x80\xff\xff\xff\xff" + bytes(1400)),
+            ),
             ("CVE-2004-1002", "CBCP with inner lengths that lie", 0xC029, build(1, 1, b"\x02\xff\x00")),
             ("CVE-2018-11574", "CHAP Value-Size 255", 0xC223, build(2, 1, b"\xff" + bytes(20))),
             ("CVE-2020-7466", "CHAP response and nothing in it", 0xC223, build(2, 1)),
@@ -166,7 +180,12 @@ CASES: list[Case] = [
             ("2b", "CCP", 0x80FD, build(1, 1, b"\x1a\x04\x78\x00")),
             ("1b", "ECP", 0x8053, build(1, 1)),
             ("5072", "IPV6CP with a zero identifier", 0x8057, build(1, 1, b"\x01\x0a" + bytes(8))),
-            ("CVE-2020-10756", "IPv6 whose payload length exceeds the frame", 0x0057, b"\x60\0\0\0\xff\xff\x3a\x40" + bytes(32)),
+            (
+                "CVE-2020-10756",
+                "IPv6 whose payload length exceeds the frame",
+                0x0057,
+                b"\x60\0\0\0\xff\xff\x3a\x40" + bytes(32),
+            ),
             ("CVE-2020-22283", "a short ICMPv6 error", 0x0057, b"\x60\0\0\0\0\4\x3a\xff" + bytes(32) + b"\1\0\0\0"),
             ("2a", "a protocol with an even low octet", 0x4122, b"abcd"),
             ("2a", "a protocol with an odd high octet", 0x0121, b"abcd"),
@@ -185,12 +204,13 @@ CASES: list[Case] = [
     # 1a: IP
     Case("CVE-2021-3592: IP cut at every octet", ip(*(udp()[:n] for n in range(1, 20))), "ip.short", times=19),
     Case("CVE-2021-3594: UDP cut at every octet", ip(*(udp()[:n] for n in range(20, 30))), "ip.bad_header", times=10),
-    Case("CVE-2020-35684: total length under the header", ip(mended(udp()[:2] + b"\0\x13" + udp()[4:])), "ip.bad_header"),
-    Case("CVE-2021-3593: total length past the frame", ip(mended(udp()[:2] + b"\xff\xff" + udp()[4:])), "ip.bad_header"),
-    *(
-        Case(f"1a: IHL {ihl}", ip(mended(bytes((0x40 + ihl,)) + udp()[1:])), "ip.bad_header")
-        for ihl in (0, 1, 4, 15)
+    Case(
+        "CVE-2020-35684: total length under the header", ip(mended(udp()[:2] + b"\0\x13" + udp()[4:])), "ip.bad_header"
     ),
+    Case(
+        "CVE-2021-3593: total length past the frame", ip(mended(udp()[:2] + b"\xff\xff" + udp()[4:])), "ip.bad_header"
+    ),
+    *(Case(f"1a: IHL {ihl}", ip(mended(bytes((0x40 + ihl,)) + udp()[1:])), "ip.bad_header") for ihl in (0, 1, 4, 15)),
     Case("1a: IPv6 in the place of IPv4", ip(b"\x60" + bytes(39)), "ip.bad_header"),
     Case("1a: a wrong header checksum", ip(udp()[:10] + b"\x12\x34" + udp()[12:]), "ip.bad_checksum"),
     Case("CVE-2014-3640: UDP from 0.0.0.0 port 0", ip(udp(source=ANY, sport=0)), "ip.bad_source"),
@@ -200,11 +220,20 @@ CASES: list[Case] = [
     Case("1d: from a neighbour", ip(udp(source=NEIGHBOUR)), "ip.bad_source"),
     Case("1d: from the gateway", ip(tcp(SYN, source=GATEWAY)), "ip.bad_source"),
     Case("CVE-1999-0016: LAND", ip(tcp(SYN, destination=GUEST, dport=1025)), "ip.land"),
-    Case("CVE-2019-12256: IP options of length 0 on the way to nowhere",
-         ip(with_options(build_ipv4(GUEST, OUTSIDE, 47, bytes(8)), b"\x83\x00\xff\xff")), "ip.unknown_protocol",
-         replies=1, longer=32),
-    Case("1d: an unknown protocol", ip(build_ipv4(GUEST, OUTSIDE, 47, bytes(8))), "ip.unknown_protocol",
-         replies=1, longer=28),
+    Case(
+        "CVE-2019-12256: IP options of length 0 on the way to nowhere",
+        ip(with_options(build_ipv4(GUEST, OUTSIDE, 47, bytes(8)), b"\x83\x00\xff\xff")),
+        "ip.unknown_protocol",
+        replies=1,
+        longer=32,
+    ),
+    Case(
+        "1d: an unknown protocol",
+        ip(build_ipv4(GUEST, OUTSIDE, 47, bytes(8))),
+        "ip.unknown_protocol",
+        replies=1,
+        longer=28,
+    ),
     # 1a, 1d: destinations
     *(
         Case(f"{tag}: {what}", ip(packet), counter, replies=replies, longer=28)
@@ -217,11 +246,34 @@ CASES: list[Case] = [
             ("PA 3b59b97", "UDP to 0.0.0.0", udp(destination=ANY), "policy.this_network", 1),
             ("RFC 9293 MUST-57", "SYN to a group", tcp(SYN, destination=GROUP), "policy.multicast", 0),
             ("RFC 9293 MUST-57", "SYN to everybody", tcp(SYN, destination=EVERYBODY), "policy.broadcast", 0),
-            ("1d", "TCP to the metadata service", tcp(SYN, destination=bytes((169, 254, 169, 254))), "policy.metadata", 1),
-            ("CVE-2020-7211", "TFTP to the gateway", udp(b"\0\1..\\..\\secret\0octet\0", destination=GATEWAY, dport=69),
-             "policy.gateway", 1),
-            ("CVE-2021-3592", "BOOTP cut short", udp(b"\1\1\6\0", destination=EVERYBODY, sport=68, dport=67), "policy.broadcast", 0),
-            ("CVE-2021-4024", "the gateway's address has no control port", tcp(SYN, destination=GATEWAY, dport=80), "policy.gateway", 1),
+            (
+                "1d",
+                "TCP to the metadata service",
+                tcp(SYN, destination=bytes((169, 254, 169, 254))),
+                "policy.metadata",
+                1,
+            ),
+            (
+                "CVE-2020-7211",
+                "TFTP to the gateway",
+                udp(b"\0\1..\\..\\secret\0octet\0", destination=GATEWAY, dport=69),
+                "policy.gateway",
+                1,
+            ),
+            (
+                "CVE-2021-3592",
+                "BOOTP cut short",
+                udp(b"\1\1\6\0", destination=EVERYBODY, sport=68, dport=67),
+                "policy.broadcast",
+                0,
+            ),
+            (
+                "CVE-2021-4024",
+                "the gateway's address has no control port",
+                tcp(SYN, destination=GATEWAY, dport=80),
+                "policy.gateway",
+                1,
+            ),
             ("1d", "TCP to the name server's other ports", tcp(SYN, destination=DNS, dport=80), "tcp.refused", 1),
         )
     ),  # fmt: skip
@@ -253,28 +305,66 @@ CASES: list[Case] = [
     Case("PA 238c69f: keep-alive", in_flow(ACK, ahead=-1), "tcp.challenge", replies=1),
     Case("2c: old data again", in_flow(ACK, ahead=-500, payload=b"?" * 400), "tcp.duplicate_data", replies=1),
     # 1a, 2d: fragments
-    Case("2d: ping of death", ip(fragment_of(bytes(64), 65512, more=False, source=GUEST, destination=OUTSIDE)), "fragment.too_long"),
-    Case("RFC 1858: a tiny first fragment of TCP", ip(fragment_of(bytes(8), 0, more=True, protocol=6, destination=OUTSIDE)), "fragment.tiny"),
-    Case("RFC 1858: TCP flags in a second fragment", ip(fragment_of(bytes(24), 8, more=True, protocol=6, destination=OUTSIDE)), "fragment.tiny"),
+    Case(
+        "2d: ping of death",
+        ip(fragment_of(bytes(64), 65512, more=False, source=GUEST, destination=OUTSIDE)),
+        "fragment.too_long",
+    ),
+    Case(
+        "RFC 1858: a tiny first fragment of TCP",
+        ip(fragment_of(bytes(8), 0, more=True, protocol=6, destination=OUTSIDE)),
+        "fragment.tiny",
+    ),
+    Case(
+        "RFC 1858: TCP flags in a second fragment",
+        ip(fragment_of(bytes(24), 8, more=True, protocol=6, destination=OUTSIDE)),
+        "fragment.tiny",
+    ),
     Case("2d: a fragment of nothing", ip(fragment_of(b"", 8, more=True, destination=OUTSIDE)), "fragment.bad_length"),
-    Case("2d: a middle fragment of 5 octets", ip(fragment_of(b"12345", 8, more=True, destination=OUTSIDE)), "fragment.bad_length"),
-    Case("CVE-2018-11806: an overlap that trims the front",
-         ip(fragment_of(bytes(64), 0, more=True, destination=OUTSIDE), fragment_of(bytes(64), 32, more=True, destination=OUTSIDE)),
-         "fragment.overlap"),
-    Case("CVE-2019-15890: fragments that cover their successors",
-         ip(*(fragment_of(bytes(1000 - 8 * n), 8 * n, more=True, destination=OUTSIDE) for n in range(100, 0, -1))),
-         "fragment.overlap"),
-    Case("CVE-2019-14378: a first fragment larger than all",
-         ip(fragment_of(bytes(1480), 0, more=True, destination=OUTSIDE), fragment_of(bytes(8), 1472, more=False, destination=OUTSIDE)),
-         "fragment.overlap"),
-    Case("2d: two ends", ip(fragment_of(bytes(8), 64, more=False, destination=OUTSIDE), fragment_of(bytes(8), 128, more=False, destination=OUTSIDE)),
-         "fragment.length_conflict"),
+    Case(
+        "2d: a middle fragment of 5 octets",
+        ip(fragment_of(b"12345", 8, more=True, destination=OUTSIDE)),
+        "fragment.bad_length",
+    ),
+    Case(
+        "CVE-2018-11806: an overlap that trims the front",
+        ip(
+            fragment_of(bytes(64), 0, more=True, destination=OUTSIDE),
+            fragment_of(bytes(64), 32, more=True, destination=OUTSIDE),
+        ),
+        "fragment.overlap",
+    ),
+    Case(
+        "CVE-2019-15890: fragments that cover their successors",
+        ip(*(fragment_of(bytes(1000 - 8 * n), 8 * n, more=True, destination=OUTSIDE) for n in range(100, 0, -1))),
+        "fragment.overlap",
+    ),
+    Case(
+        "CVE-2019-14378: a first fragment larger than all",
+        ip(
+            fragment_of(bytes(1480), 0, more=True, destination=OUTSIDE),
+            fragment_of(bytes(8), 1472, more=False, destination=OUTSIDE),
+        ),
+        "fragment.overlap",
+    ),
+    Case(
+        "2d: two ends",
+        ip(
+            fragment_of(bytes(8), 64, more=False, destination=OUTSIDE),
+            fragment_of(bytes(8), 128, more=False, destination=OUTSIDE),
+        ),
+        "fragment.length_conflict",
+    ),
     # 1b, 2d: ICMP
     Case("2d: ICMP of 7 octets", ip(build_ipv4(GUEST, OUTSIDE, 1, b"\x08\0\xf7\xff\0\0\0")), "icmp.short"),
     Case("2d: a wrong ICMP checksum", ip(echo()[:22] + b"\x12\x34" + echo()[24:]), "icmp.bad_checksum"),
     Case("PA b6a4e20: an echo reply nobody asked for", ip(echo(kind=0)), "icmp.not_an_echo"),
     *(
-        Case(f"CVE-2022-23093: an error that quotes IHL {ihl}", ip(echo(kind=3, payload=bytes((0x40 + ihl,)) + bytes(40))), "icmp.not_an_echo")
+        Case(
+            f"CVE-2022-23093: an error that quotes IHL {ihl}",
+            ip(echo(kind=3, payload=bytes((0x40 + ihl,)) + bytes(40))),
+            "icmp.not_an_echo",
+        )
         for ihl in (6, 10, 15)
     ),
     Case("RFC 792: Source Quench", ip(echo(kind=4, payload=udp())), "icmp.not_an_echo"),
@@ -285,8 +375,13 @@ CASES: list[Case] = [
         for tag, what, name, flags, counts in (
             ("VK", "a name that points to itself", b"\xc0\x0c", 0x0100, b"\0\1\0\0\0\0\0\0"),
             ("VK", "a name that points forward", b"\xc0\x20", 0x0100, b"\0\1\0\0\0\0\0\0"),
-            ("CVE-2020-11901", "a name of more than 255 octets", b"\x3f" + b"a" * 63 + b"\x3f" + b"b" * 63 + b"\x3f" + b"c" * 63
-             + b"\x3f" + b"d" * 63 + b"\0", 0x0100, b"\0\1\0\0\0\0\0\0"),
+            (
+                "CVE-2020-11901",
+                "a name of more than 255 octets",
+                b"\x3f" + b"a" * 63 + b"\x3f" + b"b" * 63 + b"\x3f" + b"c" * 63 + b"\x3f" + b"d" * 63 + b"\0",
+                0x0100,
+                b"\0\1\0\0\0\0\0\0",
+            ),
             ("CVE-2017-14491", "a response in the place of a query", b"\1a\0", 0x8180, b"\0\1\0\0\0\0\0\0"),
             ("1d", "65,535 questions", b"\1a\0", 0x0100, b"\xff\xff\0\0\0\0\0\0"),
             ("1d", "no question", b"\1a\0", 0x0100, b"\0\0\0\0\0\0\0\0"),

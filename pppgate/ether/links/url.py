@@ -7,8 +7,12 @@ from pppgate.ether.links.port import EtherLink
 from serialport.port import PortError
 
 FORMS = (
-    "ether:unix-listen:PATH", "ether:tcp-listen:[HOST:]PORT", "ether:dgram:LOCAL=REMOTE", "ether:bochs:PORT",
-    "ether:vde:PATH", "ether:fd:N",
+    "ether:unix-listen:PATH",
+    "ether:tcp-listen:[HOST:]PORT",
+    "ether:dgram:LOCAL=REMOTE",
+    "ether:bochs:PORT",
+    "ether:vde:PATH",
+    "ether:fd:N",
 )
 
 

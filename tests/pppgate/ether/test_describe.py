@@ -23,8 +23,11 @@ def dhcp(options: bytes, *, op: int = 1, yiaddr: bytes = bytes(4), ciaddr: bytes
     ("frame", "words", "control"),
     [
         (header(B, A, ARP) + arp.build(arp.request(A, GUEST, GATEWAY)), "ARP who has 10.0.2.2? tell 10.0.2.15", True),
-        (header(B, A, ARP) + arp.build(arp.Arp(arp.REPLY, A, GUEST, B, GATEWAY)),
-         "ARP 10.0.2.15 is at 52:54:00:12:34:56", True),
+        (
+            header(B, A, ARP) + arp.build(arp.Arp(arp.REPLY, A, GUEST, B, GATEWAY)),
+            "ARP 10.0.2.15 is at 52:54:00:12:34:56",
+            True,
+        ),
         (header(B, A, ARP) + b"\0\1", "ARP, malformed", True),
         (dhcp(b"\x35\x01\x01\xff"), "DHCP Discover", True),
         (dhcp(b"\0\x32\x04\x0a\0\2\x0f\x35\x01\x03\xff", ciaddr=GUEST), "DHCP Request from 10.0.2.15", True),
@@ -32,8 +35,11 @@ def dhcp(options: bytes, *, op: int = 1, yiaddr: bytes = bytes(4), ciaddr: bytes
         (dhcp(b"\x35\x01\x63\xff"), "DHCP type 99", True),
         (dhcp(b"\xff"), "BOOTP Request", True),
         (dhcp(b"\x35\x01\x01\xff")[:100], "BOOTP, truncated", True),
-        (header(B, A, IPV4) + build_udp(GUEST, 1000, GATEWAY, 2000, b"x"),
-         "IPv4 10.0.2.15 > 10.0.2.2, 43 octets", False),
+        (
+            header(B, A, IPV4) + build_udp(GUEST, 1000, GATEWAY, 2000, b"x"),
+            "IPv4 10.0.2.15 > 10.0.2.2, 43 octets",
+            False,
+        ),
         (header(B, A, 0x86DD) + bytes(40), "IPv6, 54 octets", False),
         (header(B, A, 0x0040) + bytes(64), "802.3, 78 octets", False),
         (header(B, A, 0x1234), "type 0x1234, 14 octets", False),
@@ -44,9 +50,13 @@ def test_words(frame: bytes, words: str, control: bool) -> None:
     assert is_control(frame) is control
 
 
-@given(st.one_of(st.binary(max_size=80),
-                 st.builds(lambda rest: header(BROADCAST, A, IPV4) + rest, st.binary(max_size=400)),
-                 st.integers(14, 290).map(lambda size: dhcp(b"\x35\x01\x01\x32\xff")[:size])))
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.builds(lambda rest: header(BROADCAST, A, IPV4) + rest, st.binary(max_size=400)),
+        st.integers(14, 290).map(lambda size: dhcp(b"\x35\x01\x01\x32\xff")[:size]),
+    )
+)
 def test_anything_has_words(frame: bytes) -> None:
     assert describe(frame)
     is_control(frame)

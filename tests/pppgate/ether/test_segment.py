@@ -151,8 +151,16 @@ class World:
         self.said: list[str] = []
         self.count: Counter[str] = Counter()
         self.now = 0.0
-        self.segment = Segment(ROUTER, GATEWAY, self.uplink, self.dhcp, self.watcher, self.dirty,  # type: ignore[arg-type]
-                               self.said.append, self.count)
+        self.segment = Segment(
+            ROUTER,
+            GATEWAY,
+            self.uplink,
+            self.dhcp,
+            self.watcher,
+            self.dirty,  # type: ignore[arg-type]
+            self.said.append,
+            self.count,
+        )
         self.ports: list[FakePort] = []
         self.bridge_ports: list[BridgePort] = []
         for _ in range(ports):
@@ -584,13 +592,30 @@ class TestDhcp:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.one_of(
-    st.binary(min_size=14, max_size=120),
-    st.builds(lambda n, kind, rest: header(ROUTER if n % 2 else BROADCAST, mac(n % 5), kind) + rest, st.integers(0, 20),
-              st.sampled_from([ARP, IPV4, 0x8100, 0x8137]), st.binary(max_size=80)),
-    st.builds(lambda n, to, protocol, rest: header(ROUTER, mac(n), IPV4) + build_ipv4(ip(n), to, protocol, rest),
-              st.integers(0, 5), st.sampled_from([GATEWAY, OUTSIDE, ip(3)]), st.sampled_from([1, 6, 17]),
-              st.binary(max_size=40)))), max_size=30))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.one_of(
+                st.binary(min_size=14, max_size=120),
+                st.builds(
+                    lambda n, kind, rest: header(ROUTER if n % 2 else BROADCAST, mac(n % 5), kind) + rest,
+                    st.integers(0, 20),
+                    st.sampled_from([ARP, IPV4, 0x8100, 0x8137]),
+                    st.binary(max_size=80),
+                ),
+                st.builds(
+                    lambda n, to, protocol, rest: header(ROUTER, mac(n), IPV4) + build_ipv4(ip(n), to, protocol, rest),
+                    st.integers(0, 5),
+                    st.sampled_from([GATEWAY, OUTSIDE, ip(3)]),
+                    st.sampled_from([1, 6, 17]),
+                    st.binary(max_size=40),
+                ),
+            ),
+        ),
+        max_size=30,
+    )
+)
 def test_whatever_guests_send_nobody_speaks_for_another(traffic: list[tuple[int, bytes]]) -> None:
     world = World(3)
     for number, frame in traffic:

@@ -58,8 +58,9 @@ def watcher() -> Iterator[EpollWatcher]:
 
 
 @pytest.fixture(params=["unix", "inet", "bochs"])
-def cable(request: pytest.FixtureRequest, watcher: EpollWatcher, tmp_path: Path
-          ) -> Iterator[tuple[EtherLink, FramePort, Emulator]]:
+def cable(
+    request: pytest.FixtureRequest, watcher: EpollWatcher, tmp_path: Path
+) -> Iterator[tuple[EtherLink, FramePort, Emulator]]:
     if request.param == "unix":
         ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
         link = open_ether(f"ether:dgram:{ours}={theirs}")
@@ -251,19 +252,22 @@ def test_a_file_in_the_way_is_left_alone(watcher: EpollWatcher, tmp_path: Path) 
     assert (tmp_path / "ours").read_text() == "x"
 
 
-@pytest.mark.parametrize(("where", "words"), [
-    ("/tmp/a", "write ether:dgram:LOCAL=REMOTE"),
-    ("/tmp/a=", "write ether:dgram:LOCAL=REMOTE"),
-    ("=/tmp/a", "write ether:dgram:LOCAL=REMOTE"),
-    ("/tmp/a=/tmp/b=/tmp/c", "write ether:dgram:LOCAL=REMOTE"),
-    ("/tmp/a=4000", "of one kind"),
-    ("127.0.0.1:4000=/tmp/a", "of one kind"),
-    ("/tmp/a=/tmp/../tmp/a", "the two ends are the same"),
-    ("4000=127.0.0.1:4000", "the two ends are the same"),
-    ("4000=70000", "a port from 1 to 65535"),
-    ("127.0.0.1:4000=[::1]:4001", "one end is an IPv4 address"),
-    (f"/tmp/a=/{'x' * 120}", "too long for a unix socket"),
-])
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("/tmp/a", "write ether:dgram:LOCAL=REMOTE"),
+        ("/tmp/a=", "write ether:dgram:LOCAL=REMOTE"),
+        ("=/tmp/a", "write ether:dgram:LOCAL=REMOTE"),
+        ("/tmp/a=/tmp/b=/tmp/c", "write ether:dgram:LOCAL=REMOTE"),
+        ("/tmp/a=4000", "of one kind"),
+        ("127.0.0.1:4000=/tmp/a", "of one kind"),
+        ("/tmp/a=/tmp/../tmp/a", "the two ends are the same"),
+        ("4000=127.0.0.1:4000", "the two ends are the same"),
+        ("4000=70000", "a port from 1 to 65535"),
+        ("127.0.0.1:4000=[::1]:4001", "one end is an IPv4 address"),
+        (f"/tmp/a=/{'x' * 120}", "too long for a unix socket"),
+    ],
+)
 def test_ends_that_are_not_understood(where: str, words: str) -> None:
     with pytest.raises(PortError, match=words):
         open_ether(f"ether:dgram:{where}")

@@ -28,8 +28,9 @@ def cut_up(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
 
 
-SIZES = st.one_of(st.integers(0, 80), st.integers(1500, 1530), st.integers(FRAME_MOST - 2, FRAME_MOST + 2),
-                  st.just(LENGTH_MOST))
+SIZES = st.one_of(
+    st.integers(0, 80), st.integers(1500, 1530), st.integers(FRAME_MOST - 2, FRAME_MOST + 2), st.just(LENGTH_MOST)
+)
 
 
 # -- the Cutter
@@ -202,8 +203,12 @@ def test_the_first_frame_of_the_next_call_is_taken_for_the_one_begun() -> None:
     narrow = Narrow()
     port._sock = narrow  # type: ignore[assignment]
     first, second, third = bytes([1]) * 60, bytes([2]) * 60, bytes([3]) * 60
-    for room, frames, taken in ((2, [first, second], 0), (3, [second], 0), (59 + 64 + 4, [second, third, first], 2),
-                                (60, [second], 1)):
+    for room, frames, taken in (
+        (2, [first, second], 0),
+        (3, [second], 0),
+        (59 + 64 + 4, [second, third, first], 2),
+        (60, [second], 1),
+    ):
         narrow.room = room
         assert port.send(frames) == taken
     assert narrow.data == framed(first, third, first)

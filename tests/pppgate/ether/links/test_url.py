@@ -38,23 +38,37 @@ def test_what_is_no_form_is_answered_with_all_of_them(url: str) -> None:
     assert all(form in str(raised.value) for form in FORMS)
 
 
-@pytest.mark.parametrize(("url", "scheme", "path"), [
-    ("ether:unix-listen:/tmp/e", "ether:unix-listen", "/tmp/e"),
-    ("ether:tcp-listen:4000", "ether:tcp-listen", "127.0.0.1:4000"),
-    ("ether:tcp-listen:[::1]:4000", "ether:tcp-listen", "[::1]:4000"),
-    ("ether:dgram:/tmp/a=/tmp/b", "ether:dgram", "/tmp/a=/tmp/b"),
-    ("ether:bochs:40000", "ether:bochs", "40000"),
-    ("ether:vde:/tmp/switch", "ether:vde", "/tmp/switch"),
-    ("ether:fd:7", "ether:fd", ""),
-])
+@pytest.mark.parametrize(
+    ("url", "scheme", "path"),
+    [
+        ("ether:unix-listen:/tmp/e", "ether:unix-listen", "/tmp/e"),
+        ("ether:tcp-listen:4000", "ether:tcp-listen", "127.0.0.1:4000"),
+        ("ether:tcp-listen:[::1]:4000", "ether:tcp-listen", "[::1]:4000"),
+        ("ether:dgram:/tmp/a=/tmp/b", "ether:dgram", "/tmp/a=/tmp/b"),
+        ("ether:bochs:40000", "ether:bochs", "40000"),
+        ("ether:vde:/tmp/switch", "ether:vde", "/tmp/switch"),
+        ("ether:fd:7", "ether:fd", ""),
+    ],
+)
 def test_what_a_link_says_of_itself(url: str, scheme: str, path: str) -> None:
     link = open_ether(url)
     assert (link.url, link.scheme, link.path) == (url, scheme, path)
     assert "Ethernet" in link.description or "VDE" in link.description
 
 
-@pytest.mark.parametrize("url", ["ether:tcp-listen:x", "ether:tcp-listen:0", "ether:fd:x", "ether:fd:-1", "ether:fd:1",
-                                 "ether:fd:" + "9" * 40, "ether:fd:٣", "ether:unix-listen:/tmp/" + "x" * 120])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ether:tcp-listen:x",
+        "ether:tcp-listen:0",
+        "ether:fd:x",
+        "ether:fd:-1",
+        "ether:fd:1",
+        "ether:fd:" + "9" * 40,
+        "ether:fd:٣",
+        "ether:unix-listen:/tmp/" + "x" * 120,
+    ],
+)
 def test_a_rest_that_is_not_understood_is_one_sentence(url: str) -> None:
     with pytest.raises(PortError) as raised:
         open_ether(url)
