@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from pppgate.config import ConfigError
+from pppgate.settings import ConfigError
 from serialport.port import PortError
 
 

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
-from pppgate.config import ConfigError
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.guest import Guest
+from pppgate.settings import ConfigError
 
 LINKTYPE_ETHERNET = 1
 LINKTYPE_PPP_WITH_DIR = 204

@@ -1,6 +1,6 @@
 """The command line: from words to a Config, and every mistake of the user to one sentence and exit status 2.
 
-In: argv. Out: the exit status. What runs is `pppgate.wiring.run(config)`.
+In: argv. Out: the exit status. What runs is `pppgate.server.run(config)`.
 """
 
 import argparse
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pppgate import __version__
-from pppgate.arguments import Parser, answer
-from pppgate.config import Config, build, load
+from pppgate.arguments import Parser, answer, tell
+from pppgate.config import Config, ConfigError, build, load
 
 _DESCRIPTION = """\
 The network for anything with a serial port. A guest runs an ordinary PPP client on its serial line; pppgate
@@ -95,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
         help="tcp|udp:[BIND:]PORT=[GUEST:]PORT, a port of the host that leads to a guest; repeatable "
         "(BIND is 127.0.0.1, GUEST the first guest)",
     )
+    add(
+        "--uplink",
+        metavar="nat|none",
+        help="what is behind the guests: sockets of this host, or nothing, so that they only reach each other (nat)",
+    )
     add("--domain", metavar="NAME", help="domain that DHCP tells Ethernet guests")
     add("--search", metavar="NAME", action="append", help="domain to look for short names in; repeatable")
     add = parser.add_argument_group("what guests may reach").add_argument
@@ -133,7 +138,9 @@ def parse(argv: Sequence[str]) -> Config:
     given: dict[str, Any] = vars(parser().parse_intermixed_args(words))
     path = given.pop("config")
     given["links"] = given["links"] or None
-    return build(load(path) if path is not None else {}, given)
+    if given["uplink"] == "ppp":
+        raise ConfigError("A PPP server behind guests with cards is pppgate eoppp; see pppgate eoppp --help.")
+    return build(load(path) if path is not None else {}, given, warn=tell)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,6 +155,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(words: Sequence[str]) -> int:
     config = parse(words)
-    from pppgate.wiring import run
+    from pppgate.server import run
 
     return run(config)

@@ -1,68 +1,107 @@
-"""Config: everything that can be set, from the command line and a TOML file, checked.
+"""The tree of all settings: one Config for the program, in it one NetworkConfig for each network of guests.
 
-In: what the user wrote, as plain values by name. Out: one frozen Config, or a ConfigError whose text is one
-plain sentence that says what to do. It opens no device and no socket.
+In: what the user wrote, as plain values by name, from the command line and a TOML file.  Out: one frozen Config, or a
+ConfigError whose text is one plain sentence that says what to do.  It opens no device and no socket.
+
+Settings that stand at the top of the file, and those of the command line, are the short form for one network, called
+DEFAULT; tables `[network.NAME]` make further ones:
+
+    log-level = "info"                  # of the program
+
+    [network.lab]
+    links = ["pty:/tmp/com1"]
+    net = "10.1.0.0/24"
+
+    [network.isp]
+    uplink = "ppp"                      # a call to a PPP server, for guests with a card
+    links = ["ether:unix-listen:/tmp/eth0"]
+    ppp = "serial:/dev/ttyUSB0@115200"
+
+Which settings a network takes depends on its uplink; SETTINGS is the list.
 """
 
-import difflib
-import ipaddress
 import os
-import re
+import stat
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-LOG_LEVELS = ("error", "warning", "info", "debug")
-_FILE_MOST = 1 << 20
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
-_MRU_LEAST = 68
-"""Octets: RFC 791 section 3.2, the least that every IPv4 link carries."""
-_MRU_MOST = 9000
+from lcp.link import Credentials
+from pppgate import settings
+from pppgate.settings import ConfigError, Forward, Resolver
 
+if TYPE_CHECKING:
+    from pppgate.eoppp.chat import Step
 
-class ConfigError(Exception):
-    """What the user asked for cannot be done. The text is one plain sentence."""
+__all__ = ["CallConfig", "Config", "ConfigError", "NetworkConfig", "build", "load"]
 
+Uplink = Literal["nat", "none", "ppp"]
 
-@dataclass(frozen=True)
-class Forward:
-    """A port of the host that leads to a guest."""
+DEFAULT: Final = "default"
+"""The name of the network that the short form describes."""
+NETWORKS_MOST: Final = 64
+FILE_MOST: Final = 1 << 20
+"""Octets of a configuration file."""
+SECRET_MOST: Final = 255
+"""Octets of a name or password (RFC 1334 section 2.2.1)."""
+NAME_SERVERS_MOST: Final = 3
+"""Name servers that DHCP tells a guest, where they are not the PPP server's."""
+CALLER_MRU_LEAST: Final = 128
+CALLER_MTU_MOST: Final = 1500
+"""Octets: what an Ethernet guest takes."""
 
-    protocol: Literal["tcp", "udp"]
-    """ "tcp" or "udp"."""
-    bind: str
-    """Numeric address of the host, IPv4 or IPv6."""
-    port: int
-    guest: IPv4Address | None
-    """None: the first guest's address."""
-    guest_port: int
-
-    def __str__(self) -> str:
-        bind = f"[{self.bind}]" if ":" in self.bind else self.bind
-        guest = "" if self.guest is None else f"{self.guest}:"
-        return f"{self.protocol}:{bind}:{self.port}={guest}{self.guest_port}"
-
-
-@dataclass(frozen=True)
-class Resolver:
-    """A DNS resolver of the host's side."""
-
-    address: str
-    """Numeric, IPv4 or IPv6."""
-    port: int = 53
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+OF_PROGRAM: Final = ("pcap", "log_level", "verbose")
+_OF_ALL: Final = ("links", "uplink", "domain", "search", "mru", "mtu", "echo_interval")
+_OF_ROUTER: Final = ("net", "gateway", "dns", "guest", "auth")
+_OF_NAT: Final = ("resolver", "host_loopback", "internet_only", "tcp_idle", "keepalive", "forward")
+_OF_CALL: Final = (
+    "ppp", "chat", "user", "password_file", "address", "dns", "lease", "demand", "idle", "persist", "tries",
+)  # fmt: skip
+SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "nat": (*_OF_ALL, *_OF_ROUTER, *_OF_NAT),
+    "none": (*_OF_ALL, *_OF_ROUTER),
+    "ppp": (*_OF_ALL, *_OF_CALL),
+}
+"""What can be set for a network, by its uplink."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """The names are those of the options and of the keys in the TOML file, where `-` and `_` are the same."""
+class CallConfig:
+    """How a network whose uplink is a PPP server calls it."""
 
+    ppp: str
+    """The serial line to the server, a link of serialport.url."""
+    chat: tuple["Step", ...] = ()
+    """What is said on the line before PPP begins; empty: nothing."""
+    credentials: Credentials | None = None
+    """What is shown to a server that asks who calls."""
+    address: bytes = bytes(4)
+    """The address to ask for, 4 octets; 0.0.0.0: any."""
+    dns: tuple[bytes, ...] = ()
+    """What the guest is told instead of the server's name servers, 4 octets each."""
+    lease: float = 60.0
+    """Seconds of the guest's DHCP lease; it learns of another address after half of them."""
+    demand: bool = False
+    """Call only when the guest sends something or asks for an address."""
+    idle: float = 0.0
+    """Seconds without a packet after which the call is ended; 0 for never."""
+    persist: bool = True
+    """Call again when the link ends or does not come up."""
+    tries: int = 0
+    """Failures in a row after which no more is tried; 0 for never."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One network of guests.  The names are those of the options and keys, where `-` and `_` are the same."""
+
+    name: str = DEFAULT
     links: tuple[str, ...] = ("pty:",)
-    """Where guests dial in: pty:[SYMLINK], tty:PATH, ... (serialport.url.open_link)."""
+    """Where guests come from: pty:[SYMLINK], tty:PATH, ether:..., ... (pppgate.links.open_links)."""
+    uplink: Uplink = "nat"
+    """ "nat": sockets of the host; "none": guests among themselves; "ppp": a call to a PPP server."""
     net: IPv4Network = IPv4Network("10.0.2.0/24")
     """The network of the guests."""
     gateway: IPv4Address = IPv4Address("10.0.2.2")
@@ -84,9 +123,9 @@ class Config:
     search: tuple[str, ...] = ()
     """Domains in which they are told to look for short names."""
     mru: int = 1500
-    """Octets: the largest packet that we are ready to receive from a guest, announced in LCP."""
+    """Octets: the largest packet that we are ready to receive in PPP, announced in LCP."""
     mtu: int = 1500
-    """Octets: the largest packet that we send to a guest, if its own MRU is not smaller."""
+    """Octets: the largest packet that we send in PPP, if the peer's own MRU is not smaller."""
     echo_interval: float = 30.0
     """Seconds between LCP echoes on a silent link; 0 for none."""
     tcp_idle: float = 7440.0
@@ -95,6 +134,15 @@ class Config:
     """Seconds of silence after which a guest is asked whether it still knows a TCP connection; 0 for never."""
     forward: tuple[Forward, ...] = ()
     """Ports of the host that lead to a guest."""
+    call: CallConfig | None = None
+    """How the server is called, where `uplink` is "ppp"."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that one process serves."""
+
+    networks: tuple[NetworkConfig, ...] = (NetworkConfig(),)
     pcap: str | None = None
     """File for a capture of every frame, PPP and Ethernet, for Wireshark."""
     log_level: str = "info"
@@ -103,296 +151,247 @@ class Config:
     """1: every control packet in words; 2: more."""
 
 
-DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Config)}
+# The file
 
 
 def load(path: str) -> dict[str, Any]:
-    """The values in a TOML file, by name, not checked yet but for the names. Raises ConfigError."""
+    """The values in a TOML file, by name, not checked yet but for the names; `network` holds the tables of the
+    networks, by their names.  Raises ConfigError."""
     path = os.path.expanduser(path)
     try:
         with open(path, "rb") as file:
-            data = file.read(_FILE_MOST + 1)
+            data = file.read(FILE_MOST + 1)
     except OSError as error:
         raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    if len(data) > _FILE_MOST:
-        raise ConfigError(f"The configuration file {path} is larger than {_FILE_MOST} octets.")
+    if len(data) > FILE_MOST:
+        raise ConfigError(f"The configuration file {path} is larger than {FILE_MOST} octets.")
     try:
         table = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration file {path} is not valid TOML: {error}.") from None
+    networks = table.pop("network", {})
+    if not isinstance(networks, dict) or not all(isinstance(each, dict) for each in networks.values()):
+        raise ConfigError(f"{path}: network is a table of networks; write [network.NAME] above the settings of each.")
+    values = _spelled(table, path)
+    if networks:
+        values["network"] = {name: _spelled(each, f"{path}, network {name}") for name, each in networks.items()}
+    return values
+
+
+def _spelled(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         name = key.replace("-", "_")
-        if name not in DEFAULTS:
-            raise ConfigError(f"{path}: there is no setting {key!r}{_suggestion(name)}.")
+        if name not in _known(table):
+            raise ConfigError(f"{where}: there is no setting {key!r}{settings.suggestion(name, _known(table))}.")
         values[name] = value
     return values
 
 
-def build(*sources: Mapping[str, Any]) -> Config:
-    """A Config from sources in order, later ones winning. Missing keys and None mean not given."""
+def _known(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names that make sense beside the `uplink` that is given, those of the program among them."""
+    return (*SETTINGS.get(str(given.get("uplink", "nat")), SETTINGS["nat"]), *OF_PROGRAM)
+
+
+# The tree
+
+
+def build(*sources: Mapping[str, Any], warn: Callable[[str], None] = lambda sentence: None) -> Config:
+    """A Config from sources in order, later ones winning.  Missing keys and None mean not given.
+
+    `warn` takes a sentence about what is not wrong, but not good either.  Raises ConfigError.
+    """
     merged: dict[str, Any] = {}
     for source in sources:
         merged.update({name: value for name, value in source.items() if value is not None})
+    tables: Mapping[str, Mapping[str, Any]] = merged.pop("network", {})
+    known = _known(merged)
     for name in merged:
-        if name not in DEFAULTS:
-            raise ConfigError(f"There is no setting {name!r}{_suggestion(name)}.")
-    net = _network(merged.get("net", DEFAULTS["net"]))
-    gateway, dns, guest = _addresses(net, merged)
-    values: dict[str, Any] = {"net": net, "gateway": gateway, "dns": dns, "guest": guest}
-    if "links" in merged:
-        values["links"] = _links(merged["links"])
-    for name in ("host_loopback", "internet_only"):
-        if name in merged:
-            values[name] = _boolean(name, merged[name])
-    for name in ("mru", "mtu"):
-        if name in merged:
-            values[name] = _integer(name, merged[name], _MRU_LEAST, _MRU_MOST)
+        if name not in known:
+            raise ConfigError(f"There is no setting {name!r}{settings.suggestion(name, known)}.")
+    program: dict[str, Any] = {}
     if "verbose" in merged:
-        values["verbose"] = _integer("verbose", merged["verbose"], 0, 9)
-    if "echo_interval" in merged:
-        values["echo_interval"] = _seconds("echo_interval", merged["echo_interval"])
-    if "tcp_idle" in merged:
-        values["tcp_idle"] = _seconds("tcp_idle", merged["tcp_idle"], least=240)
-    if "keepalive" in merged:
-        values["keepalive"] = _seconds("keepalive", merged["keepalive"])
-    if "forward" in merged:
-        values["forward"] = _forwards(merged["forward"], net, gateway, dns)
-    if "resolver" in merged:
-        values["resolver"] = _resolvers(merged["resolver"])
-    if "domain" in merged:
-        values["domain"] = _domain("domain", merged["domain"])
-    if "search" in merged:
-        values["search"] = _search(merged["search"])
-    if "auth" in merged:
-        values["auth"] = _auth(merged["auth"])
+        program["verbose"] = settings.integer("verbose", merged.pop("verbose"), 0, 9)
     if "pcap" in merged:
-        values["pcap"] = os.path.expanduser(_text("pcap", merged["pcap"]))
+        program["pcap"] = os.path.expanduser(settings.nonempty("pcap", merged.pop("pcap")))
     if "log_level" in merged:
-        values["log_level"] = _log_level(merged["log_level"])
-    return Config(**values)
+        program["log_level"] = settings.log_level(merged.pop("log_level"))
+    networks = [build_network(merged, warn=warn)] if merged or not tables else []
+    for name, table in tables.items():
+        networks.append(_named_network(name, table, warn))
+    _check_together(networks)
+    return Config(networks=tuple(networks), **program)
 
 
-def parse_forward(spec: str) -> Forward:
-    """tcp|udp:[BIND:]PORT=[GUEST:]PORT; an IPv6 BIND in brackets. Raises ConfigError."""
-    outside, equals, inside = spec.partition("=")
-    name, colon, rest = outside.partition(":")
-    protocol: Literal["tcp", "udp"] = "udp" if name == "udp" else "tcp"
-    if not equals or not colon or name != protocol:
-        raise ConfigError(
-            f"The forward {spec!r} is not understood: write tcp:PORT=PORT or udp:[BIND:]PORT=[GUEST:]PORT."
-        )
-    bind, port = _endpoint(spec, rest)
-    guest, guest_port = _endpoint(spec, inside)
+def _named_network(name: str, table: Mapping[str, Any], warn: Callable[[str], None]) -> NetworkConfig:
+    if not settings.is_label(name):
+        raise ConfigError(f"{name!r} is no name for a network; take letters, digits and hyphens, as in [network.lab].")
+    for key in table:
+        if key in OF_PROGRAM:
+            raise ConfigError(f"network {name}: {key.replace('_', '-')} is of the whole program; set it at the top.")
     try:
-        address = ipaddress.ip_address(bind or "127.0.0.1")
-    except ValueError:
-        raise ConfigError(
-            f"The forward {spec!r} has no valid address to listen on: {bind} is not an IP address."
-        ) from None
+        return build_network(table, name, warn=warn)
+    except ConfigError as error:
+        raise ConfigError(f"network {name}: {error}") from None
+
+
+def build_network(
+    given: Mapping[str, Any],
+    name: str = DEFAULT,
+    *,
+    named: Callable[[str], str] = str,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> NetworkConfig:
+    """One network from its settings.  `named`: how the user calls a setting; `warn` takes a sentence about what is
+    not wrong, but not good either.  Raises ConfigError."""
+    uplink = given.get("uplink", "nat")
+    if uplink not in SETTINGS:
+        raise ConfigError(f"{named('uplink')}: {uplink} is not one of nat, none, ppp.")
+    for each in given:
+        if each not in SETTINGS[uplink]:
+            known = settings.suggestion(each, SETTINGS[uplink])
+            raise ConfigError(f"There is no setting {each!r} where the uplink is {uplink}{known}.")
+    values: dict[str, Any] = {"name": name, "uplink": uplink}
+    if "links" in given:
+        values["links"] = settings.link_list(given["links"])
+    if "domain" in given:
+        values["domain"] = settings.domain_name(named("domain"), given["domain"])
+    if "search" in given:
+        values["search"] = settings.domain_list(given["search"])
+    if "echo_interval" in given:
+        values["echo_interval"] = settings.seconds(named("echo_interval"), given["echo_interval"])
+    if uplink == "ppp":
+        return NetworkConfig(**_with_call(values, given, named, warn))
+    for each in ("mru", "mtu"):
+        if each in given:
+            values[each] = settings.integer(named(each), given[each], settings.MTU_LEAST, settings.MTU_MOST)
+    return NetworkConfig(**_with_router(values, given, named))
+
+
+def _with_router(values: dict[str, Any], given: Mapping[str, Any], named: Callable[[str], str]) -> dict[str, Any]:
+    """What a network has whose guests get their addresses from us."""
+    net = settings.ipv4_network(given.get("net", "10.0.2.0/24"))
+    gateway, dns, guest = settings.own_addresses(net, given)
+    values |= {"net": net, "gateway": gateway, "dns": dns, "guest": guest}
+    for each in ("host_loopback", "internet_only"):
+        if each in given:
+            values[each] = settings.boolean(named(each), given[each])
+    if "tcp_idle" in given:
+        values["tcp_idle"] = settings.seconds(named("tcp_idle"), given["tcp_idle"], least=240)
+    if "keepalive" in given:
+        values["keepalive"] = settings.seconds(named("keepalive"), given["keepalive"])
+    if "forward" in given:
+        values["forward"] = settings.forward_list(given["forward"], net, gateway, dns)
+    if "resolver" in given:
+        values["resolver"] = settings.resolver_list(given["resolver"])
+    if "auth" in given:
+        values["auth"] = settings.auth_choice(given["auth"])
+    return values
+
+
+def _with_call(
+    values: dict[str, Any], given: Mapping[str, Any], named: Callable[[str], str], warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """What a network has whose guests are behind a PPP server."""
+    if "links" not in given:
+        raise ConfigError(f"{named('links')}: name the cables of the guests, as in ether:unix-listen:/tmp/eth0.")
+    if "ppp" not in given:
+        raise ConfigError(f"{named('ppp')}: name the line to the PPP server, as in serial:/dev/ttyUSB0@115200.")
+    values.setdefault("echo_interval", 10.0)
+    for each, least in (("mru", CALLER_MRU_LEAST), ("mtu", settings.MTU_LEAST)):
+        if each in given:
+            values[each] = settings.integer(named(each), given[each], least, CALLER_MTU_MOST)
+    call: dict[str, Any] = {"ppp": settings.nonempty(named("ppp"), given["ppp"])}
+    call["credentials"] = credentials(given.get("user"), given.get("password_file"), named, warn)
+    if "chat" in given:
+        call["chat"] = _chat(settings.nonempty(named("chat"), given["chat"]))
+    if "address" in given:
+        call["address"] = settings.address_of_host(named("address"), given["address"])
+    if "dns" in given:
+        servers = given["dns"] if isinstance(given["dns"], list | tuple) else [given["dns"]]
+        call["dns"] = tuple(settings.address_of_host(named("dns"), each) for each in servers)[:NAME_SERVERS_MOST]
+    if "lease" in given:
+        call["lease"] = settings.seconds(named("lease"), given["lease"], least=10)
+    if "idle" in given:
+        call["idle"] = settings.seconds(named("idle"), given["idle"])
+    if "tries" in given:
+        call["tries"] = settings.integer(named("tries"), given["tries"], 0, 1000)
+    for each in ("demand", "persist"):
+        if each in given:
+            call[each] = settings.boolean(named(each), given[each])
+    values["call"] = CallConfig(**call)
+    if values["call"].demand and not values["call"].persist:
+        raise ConfigError("--demand calls again and again; it cannot be had with --no-persist.")
+    return values
+
+
+def credentials(
+    user: object, path: object, named: Callable[[str], str], warn: Callable[[str], None]
+) -> Credentials | None:
+    """Name and password, the latter the first line of a file.  Raises ConfigError."""
+    user_name, file_name = named("user"), named("password_file")
+    if user is None and path is None:
+        return None
+    if user is None:
+        raise ConfigError(f"{file_name} is of no use without a name; give it with {user_name} NAME.")
+    if path is None:
+        raise ConfigError(f"{user_name} needs a password; write it into a file and name that with {file_name} FILE.")
+    name = settings.nonempty(user_name, user).encode("utf-8", "surrogateescape")
+    password = _read_password(os.path.expanduser(settings.nonempty(file_name, path)), warn)
+    for what, value in (("name", name), ("password", password)):
+        if not 0 < len(value) <= SECRET_MOST:
+            raise ConfigError(f"The {what} has {len(value)} octets; PPP takes 1 to {SECRET_MOST}.")
+    return Credentials(name, password)
+
+
+def _read_password(path: str, warn: Callable[[str], None]) -> bytes:
     try:
-        inner = IPv4Address(guest) if guest else None
-    except ValueError:
-        raise ConfigError(f"The forward {spec!r} has no valid guest: {guest} is not an IPv4 address.") from None
-    return Forward("tcp" if protocol == "tcp" else "udp", str(address), port, inner, guest_port)
+        with open(path, "rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                warn(f"Others may read the password file {path}; take that from them with chmod 600 {path}.")
+            line = file.readline(SECRET_MOST + 3)
+    except OSError as error:
+        raise ConfigError(f"The password file {path} cannot be read: {error.strerror}.") from None
+    if not line.strip(b"\r\n"):
+        raise ConfigError(f"The first line of the password file {path} is empty; write the password there.")
+    return line.rstrip(b"\r\n")
 
 
-# -- the parts
+def _chat(path: str) -> "tuple[Step, ...]":
+    from pppgate.eoppp.chat import ChatError, load
+    from pppgate.eoppp.conversation import need_pexpect
 
-
-def _endpoint(spec: str, text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ConfigError(f"The forward {spec!r} has an IPv6 address without brackets: write [::1]:8080.")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigError(f"The forward {spec!r} has no valid port: {port!r} is not a number from 1 to 65535.")
-    return host, int(port)
-
-
-def _network(value: object) -> IPv4Network:
-    if isinstance(value, IPv4Network):
-        return value
     try:
-        net = IPv4Network(_text("net", value))
-    except ValueError:
-        hint = ""
-        try:
-            hint = f": the network around it is {IPv4Network(str(value), strict=False)}"
-        except ValueError:
-            hint = "; write one such as 10.0.2.0/24"
-        raise ConfigError(f"net: {value} is not an IPv4 network{hint}.") from None
-    if net.prefixlen > 29:
-        raise ConfigError(f"net: {net} is too small; a gateway, a DNS relay and a guest need a /29 or larger.")
-    if net.is_multicast or net.is_loopback or net.network_address.packed[0] in (0, *range(240, 256)):
-        raise ConfigError(f"net: {net} is not a network for hosts; use one such as 10.0.2.0/24.")
-    return net
+        steps = load(os.path.expanduser(path))
+        need_pexpect()
+    except ChatError as error:
+        raise ConfigError(str(error)) from None
+    return steps
 
 
-def _addresses(net: IPv4Network, given: Mapping[str, Any]) -> tuple[IPv4Address, IPv4Address, IPv4Address]:
-    """Gateway, DNS and first guest: as given, or the 2nd, 3rd and 15th address, or the next that is free."""
-    chosen: dict[str, IPv4Address] = {}
-    for name in ("gateway", "dns", "guest"):
-        if name not in given:
-            continue
-        value = given[name]
-        try:
-            address = value if isinstance(value, IPv4Address) else IPv4Address(_text(name, value))
-        except ValueError:
-            raise ConfigError(f"{name}: {value} is not an IPv4 address; write one such as {DEFAULTS[name]}.") from None
-        if address not in net:
-            raise ConfigError(f"{name}: {address} does not lie in the network {net}; change it or --net.")
-        if address in (net.network_address, net.broadcast_address):
-            raise ConfigError(f"{name}: {address} is the network or broadcast address of {net}; take another.")
-        for other, taken in chosen.items():
-            if taken == address:
-                raise ConfigError(f"{name} and {other} are both {address}; they have to be different.")
-        chosen[name] = address
-    for name, offset in (("gateway", 2), ("dns", 3), ("guest", 15)):
-        if name not in chosen:
-            chosen[name] = _free(net, offset, set(chosen.values()))
-    return chosen["gateway"], chosen["dns"], chosen["guest"]
-
-
-def _free(net: IPv4Network, offset: int, taken: set[IPv4Address]) -> IPv4Address:
-    last = int(net.broadcast_address) - 1
-    first = int(net.network_address) + 1
-    wanted = int(net.network_address) + offset
-    order = [*range(wanted, min(wanted + 8, last + 1)), *range(first, min(first + 8, last + 1))]
-    return next(IPv4Address(number) for number in order if IPv4Address(number) not in taken)
-
-
-def _links(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple) or not all(isinstance(link, str) for link in value):
-        raise ConfigError('links: write a list of links, as in links = ["pty:/tmp/com1", "tcp-listen:4000"].')
-    links = tuple(value) or ("pty:",)
-    seen = set()
-    for link in links:
-        if link in seen and link != "pty:":
-            raise ConfigError(f"The link {link} is named twice; name it once.")
-        seen.add(link)
-    return links
-
-
-def _forwards(value: object, net: IPv4Network, gateway: IPv4Address, dns: IPv4Address) -> tuple[Forward, ...]:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        raise ConfigError('forward: write a list, as in forward = ["tcp:8080=80"].')
-    forwards = tuple(each if isinstance(each, Forward) else parse_forward(_text("forward", each)) for each in value)
-    seen = set()
-    for forward in forwards:
-        if forward.guest is not None and (forward.guest not in net or forward.guest in (gateway, dns)):
-            raise ConfigError(f"The forward {forward} does not lead to a guest's address in {net}.")
-        key = (forward.protocol, forward.bind, forward.port)
-        if key in seen:
-            raise ConfigError(f"The forward {forward} uses a port that another one uses already.")
-        seen.add(key)
-    return forwards
-
-
-def _resolvers(value: object) -> tuple[Resolver, ...]:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        raise ConfigError('resolver: write a list, as in resolver = ["9.9.9.9", "[2620:fe::fe]:53"].')
-    return tuple(each if isinstance(each, Resolver) else _resolver(_text("resolver", each)) for each in value)
-
-
-def _resolver(text: str) -> Resolver:
-    host, port = text, "53"
-    if text.startswith("[") or text.count(":") == 1:
-        host, colon, port = text.rpartition(":")
-        if not colon or text.endswith("]"):
-            host, port = text, "53"
-        host = host.removeprefix("[").removesuffix("]")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ConfigError(f"resolver: {text} is not an IP address; write ADDR, ADDR:PORT or [IPv6]:PORT.") from None
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigError(f"resolver: {text} has no valid port: {port!r} is not a number from 1 to 65535.")
-    return Resolver(str(address), int(port))
-
-
-def _auth(value: object) -> str:
-    auth = _text("auth", value)
-    if auth in ("none", "any"):
-        return auth
-    path = os.path.expanduser(auth)
-    if not os.path.isfile(path):
-        raise ConfigError(f"auth: {path} is neither none, any, nor a file of names and passwords.")
-    if not os.access(path, os.R_OK):
-        raise ConfigError(f"auth: {path} may not be read by you.")
-    return path
-
-
-def _domain(name: str, value: object) -> str:
-    """RFC 1035 section 2.3.1, and underscores, which are met in practice."""
-    domain = _text(name, value).removesuffix(".")
-    labels = domain.split(".")
-    if len(domain) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ConfigError(f"{name}: {value} is not a domain name; write one such as example.org.")
-    return domain
-
-
-def _search(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        raise ConfigError('search: write a list of domains, as in search = ["example.org"].')
-    domains = tuple(_domain("search", each) for each in value)
-    # In DHCP each label costs an octet more than it has letters, each name an octet; an option holds 255 (RFC 3397).
-    if sum(len(domain) + 2 for domain in domains) > 255:
-        raise ConfigError("search: the domains are too long for a DHCP option, which holds 255 octets; give fewer.")
-    return domains
-
-
-def _log_level(value: object) -> str:
-    level = _text("log_level", value).lower()
-    if level not in LOG_LEVELS:
-        raise ConfigError(f"log_level: {value} is not one of {', '.join(LOG_LEVELS)}.")
-    return level
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ConfigError(f"{name}: a text is needed, not {value!r}.")
-    return value
-
-
-def _boolean(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name}: write true or false, not {value!r}.")
-    return value
-
-
-def _integer(name: str, value: object, least: int, most: int) -> int:
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = None
-    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-        raise ConfigError(f"{name}: a whole number from {least} to {most} is needed, not {value}.")
-    return number
-
-
-def _seconds(name: str, value: object, least: int = 0) -> float:
-    try:
-        seconds = float(value) if isinstance(value, str | int | float) else -1.0
-    except ValueError:
-        seconds = -1.0
-    if isinstance(value, bool) or not least <= seconds <= 86400:
-        lowest = str(least) if least else "0 (never)"
-        raise ConfigError(f"{name}: a number of seconds from {lowest} to 86400 is needed, not {value}.")
-    return seconds
-
-
-def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name, list(DEFAULTS), n=1)
-    if near:
-        return f" (did you mean {near[0].replace('_', '-')}?)"
-    return "; there are " + ", ".join(each.replace("_", "-") for each in DEFAULTS)
+def _check_together(networks: list[NetworkConfig]) -> None:
+    """What two networks cannot both have: a name, a link, a port of the host, addresses."""
+    if len(networks) > NETWORKS_MOST:
+        raise ConfigError(f"There are {len(networks)} networks; one process serves {NETWORKS_MOST} at the most.")
+    seen_links: dict[str, str] = {}
+    seen_forwards: dict[tuple[str, str, int], str] = {}
+    for at, network in enumerate(networks):
+        for other in networks[:at]:
+            if other.name == network.name:
+                raise ConfigError(
+                    f"The settings at the top are of the network {DEFAULT}, and there is a table of that name too; "
+                    "put them into one place."
+                )
+            if "ppp" not in (network.uplink, other.uplink) and network.net.overlaps(other.net):
+                raise ConfigError(
+                    f"network {network.name}: its addresses {network.net} overlap those of the network {other.name}, "
+                    f"{other.net}; give each its own with net."
+                )
+        lines = (*network.links, *((network.call.ppp,) if network.call is not None else ()))
+        for link in lines:
+            if link != "pty:" and seen_links.setdefault(link, network.name) != network.name:
+                raise ConfigError(f"The link {link} is named twice; name it once.")
+        for forward in network.forward:
+            key = (forward.protocol, forward.bind, forward.port)
+            if seen_forwards.setdefault(key, network.name) != network.name:
+                raise ConfigError(f"The forward {forward} uses a port that another one uses already.")

@@ -10,8 +10,9 @@ callable that takes the level of the line.  Everything runs in the thread that c
             cpu.run(10_000)             # its handlers call com1.read(0..7), com1.write(0..7, octet),
             network.poll()              # card.read(0..31, size), card.write(0..31, value, size)
 
-The keywords are the settings of the command (pppgate.config.Config): net, forward, dns, pcap, ...  A port is made when
-the guest raises DTR or sends, as on a cable; what the emulator's machine resets, it resets with the chip's `reset`.
+The keywords are the settings of the command (pppgate.config.NetworkConfig and Config): net, forward, dns, pcap, ...
+A port is made when the guest raises DTR or sends, as on a cable; what the emulator's machine resets, it resets with the
+chip's `reset`.
 """
 
 import io
@@ -24,7 +25,7 @@ from pppgate.loop import Loop
 from pppgate.ne2000.card import ISA, Ne2000
 from pppgate.ne2000.port import Ne2000Port
 from pppgate.say import Say
-from pppgate.wiring import Server
+from pppgate.server import Server
 from serialport.port import Port
 from serialport.uart16550.port import SerialChip
 
@@ -42,10 +43,12 @@ class Embedded:
         config = build(settings)
         self._loop = Loop()
         try:
-            self._server = Server(config, Links(), self._loop, Say(config.log_level, log or _Nowhere()))
+            links = {network.name: Links() for network in config.networks}
+            self._server = Server(config, links, self._loop, Say(config.log_level, log or _Nowhere()))
         except Exception:
             self._loop.close()
             raise
+        (self._network,) = self._server.networks
         self._chips: list[SerialChip] = []
         self._cards: list[Ne2000Port] = []
 
@@ -58,7 +61,7 @@ class Embedded:
         name = f"uart {len(self._chips) + 1}"
 
         def on_port(port: Port) -> None:
-            self._server.serve(name, port)
+            self._network.dial_in(name, port)
 
         chip = SerialChip(name, self._loop, on_port, interrupt, model=model, pace=pace)
         self._chips.append(chip)
@@ -82,7 +85,7 @@ class Embedded:
         mac = mac or b"\x52\x54\x00\x70\x70" + number.to_bytes(1, "big")
         port = Ne2000Port(f"ne2000 {number}", mac, memory=memory, front=front, interrupt=interrupt)
         self._cards.append(port)
-        self._server.serve_frames(port)
+        self._network.plug_in(port)
         return port.card
 
     def poll(self, seconds: float = 0.0) -> None:

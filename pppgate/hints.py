@@ -57,9 +57,11 @@ def hints(link: Link | EtherLink) -> list[str]:
     return [f"{name:<9} {line}".rstrip() if name else line for name, line in lines]
 
 
-def start_lines(link: Link | EtherLink) -> list[str]:
-    """All that is said about a link at the start: what it is, then the hints, indented."""
-    return [f"Waiting for guests on {link.description}.", *("    " + line for line in hints(link))]
+def start_lines(link: Link | EtherLink, network: str = "") -> list[str]:
+    """All that is said about a link at the start: what it is, then the hints, indented.  `network`: its name, where
+    there are several."""
+    of = f" of the network {network}" if network else ""
+    return [f"Waiting for guests{of} on {link.description}.", *("    " + line for line in hints(link))]
 
 
 def _pty(path: str, slave: str) -> list[tuple[str, str]]:

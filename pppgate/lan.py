@@ -5,7 +5,7 @@ the same policy.  Here Ethernet meets the NAT: `ether` knows nothing of stations
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ipcp.pool import Pool
@@ -13,15 +13,14 @@ from nat.gateway import Gateway
 from nat.line import FLOW_LIMIT
 from nat.station import Station
 from nat.wire.ipv4 import dotted
-from pppgate.config import Config, ConfigError
+from pppgate.config import ConfigError, NetworkConfig
 from pppgate.dhcp.leases import PoolLeases
 from pppgate.dhcp.server import DhcpServer, Settings
 from pppgate.ether.bridge_port import Neighbour
 from pppgate.ether.frame import gateway_mac
 from pppgate.ether.segment import Segment
-from pppgate.flusher import Dirty
 from pppgate.notices import Notices
-from serialport.port import Watcher
+from pppgate.surroundings import Surroundings
 
 LEASE = 86400.0
 """Seconds.  Nothing is gained by short leases: an address is the guest's as long as its MAC address is known."""
@@ -95,16 +94,8 @@ class Lan:
     """Wants its `tick(now)` at `deadline`: guests on serial lines get what runs out."""
 
 
-def build_lan(
-    config: Config,
-    gateway: Gateway,
-    pool: Pool,
-    watcher: Watcher,
-    dirty: Dirty,
-    say: Callable[[str], None],
-    count: Counter[str],
-) -> Lan:
-    """The segment of the Ethernet guests, with the network of `config` on it."""
+def build_lan(config: NetworkConfig, gateway: Gateway, pool: Pool, around: Surroundings, count: Counter[str]) -> Lan:
+    """The segment of the Ethernet guests, with the network of `config` on it.  Raises ConfigError."""
     address = config.gateway.packed
     try:
         settings = Settings(
@@ -122,6 +113,7 @@ def build_lan(
     expected = [(forward.guest or config.guest).packed for forward in config.forward]
     uplink = NatUplink(gateway, pool, config.mtu, expected)
     dhcp = DhcpServer(uplink.leases, lambda: settings, count)
-    notices = Notices(say, watcher.now, repeat_after=0.0)  # a guest decides how often it is refused an address
-    segment = Segment(gateway_mac(address), address, uplink, dhcp, watcher, dirty, notices, count)
+    watcher = around.watcher
+    notices = Notices(around.say, watcher.now, repeat_after=0.0)  # a guest decides how often it is refused an address
+    segment = Segment(gateway_mac(address), address, uplink, dhcp, watcher, around.dirty, notices, count)
     return Lan(segment, uplink.leases)

@@ -40,7 +40,7 @@ def test_its_commands_are_understood(words: list[str], tmp_path: Path, monkeypat
         return
     if "--auth" in words:
         words = [word if word != "FILE" else "any" for word in words]
-    open_links(parse(words).links)
+    open_links(parse(words).networks[0].links)
 
 
 @pytest.mark.parametrize(

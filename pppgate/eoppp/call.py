@@ -5,7 +5,6 @@ up, packets both ways for the customer; sentences; and once `ended(Ending)`, whe
 The dialler (pppgate.eoppp.dialler) decides when there is a call; this file, how one goes.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -24,13 +23,12 @@ from lcp.events import (
 from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from lcp.packet import Code
 from lcp.protocol import AuthenticationProtocol
-from nat.deadlines import Deadlines
 from nat.line import Line
 from pppgate.eoppp.chat import Step
 from pppgate.eoppp.conversation import Conversation
-from pppgate.flusher import Dirty
 from pppgate.guest import Guest
-from serialport.port import HangUp, Port, Timer, Watcher
+from pppgate.surroundings import Surroundings
+from serialport.port import HangUp, Port, Timer
 
 NEGOTIATION_MOST: Final = 75.0
 """Seconds from the first PPP frame to addresses: LCP, authentication and IPCP may take up to thirty each, and a server
@@ -43,12 +41,6 @@ SETTLE: Final = 0.3
 """Seconds from addresses to the first packet.  pppd drops what comes while it sets its interface up, which begins with
 the very Ack that makes the link open for us."""
 _LOOK: Final = 0.05
-
-
-class Tap(Protocol):
-    """Something that looks at what is said on the line: a capture, a trace."""
-
-    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,19 +66,6 @@ class Customer(Protocol):
 
     def receive(self, packet: bytes, now: float) -> None:
         """A packet from the server."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a call needs of the process.  `detail` says what is only wanted with -v."""
-
-    watcher: Watcher
-    deadlines: Deadlines
-    dirty: Dirty
-    random: random.Random
-    say: Callable[[str], None]
-    detail: Callable[[str], None] = lambda sentence: None
-    taps: tuple[Tap, ...] = ()
 
 
 @dataclass(frozen=True)

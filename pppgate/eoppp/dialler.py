@@ -15,7 +15,8 @@ from enum import Enum
 from typing import Final
 
 from ipcp.protocol import UNSPECIFIED
-from pppgate.eoppp.call import Agreed, Call, Customer, Ending, Surroundings, Terms
+from pppgate.eoppp.call import Agreed, Call, Customer, Ending, Terms
+from pppgate.surroundings import Surroundings
 from serialport.port import Backoff, HangUp, Link, Port, PortError, Timer
 
 RETRY_FIRST: Final = 1.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pppgate.capture import BUFFER_MOST, FLUSH_AFTER, Capture
-from pppgate.config import ConfigError
+from pppgate.settings import ConfigError
 
 
 def blocks(path: Path) -> list[tuple[int, bytes]]:

@@ -11,25 +11,31 @@ import pytest
 
 from pppgate import __version__
 from pppgate.cli import main, parse
-from pppgate.config import Config, ConfigError
+from pppgate.config import Config, NetworkConfig
 from pppgate.say import Say
+from pppgate.settings import ConfigError
 from serialport.port import PortError
 
 ROOT = Path(__file__).parents[2]
 
 
+def only(config: Config) -> NetworkConfig:
+    (network,) = config.networks
+    return network
+
+
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Stands in for the wiring: the configs it was given."""
+    """Stands in for the server: the configs it was given."""
     configs: list[Config] = []
-    wiring = types.ModuleType("pppgate.wiring")
+    server = types.ModuleType("pppgate.server")
 
     def run(config: Config) -> int:
         configs.append(config)
         return 0
 
-    wiring.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pppgate.wiring", wiring)
+    server.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pppgate.server", server)
     return configs
 
 
@@ -47,27 +53,28 @@ def test_no_word_at_all_is_a_pty(ran: list[Config]) -> None:
     ],
 )
 def test_links_and_options_in_any_order(words: list[str]) -> None:
-    config = parse(words)
+    config = only(parse(words))
     assert config.links == ("pty:/tmp/a", "tcp-listen:4000")
     assert str(config.gateway) == "192.168.16.2"
 
 
 def test_every_option(tmp_path: Path) -> None:
-    config = parse(
+    everything = parse(
         "--net 10.9.0.0/16 --gateway 10.9.0.1 --guest 10.9.0.7 --dns 10.9.0.8 --host-loopback --internet-only "
         "--auth any --mru 296 --echo-interval 2.5 --mtu 576 --forward tcp:8080=80 --forward udp:69=10.9.0.7:69 "
         f"--pcap {tmp_path}/x.pcap --log-level debug -vv".split()
     )
-    assert (config.mru, config.mtu, config.echo_interval, config.verbose) == (296, 576, 2.5, 2)
+    config = only(everything)
+    assert (config.mru, config.mtu, config.echo_interval, everything.verbose) == (296, 576, 2.5, 2)
     assert [str(each) for each in config.forward] == ["tcp:127.0.0.1:8080=80", "udp:127.0.0.1:69=10.9.0.7:69"]
     assert config.host_loopback and config.internet_only and config.auth == "any"
-    assert config.pcap == f"{tmp_path}/x.pcap" and config.log_level == "debug"
+    assert everything.pcap == f"{tmp_path}/x.pcap" and everything.log_level == "debug"
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('links = ["pty:/tmp/file"]\nmru = 576\nhost-loopback = true\nforward = ["tcp:1=1"]')
-    config = parse(["--config", str(path), "--mru", "296", "--no-host-loopback", "--forward", "tcp:2=2"])
+    config = only(parse(["--config", str(path), "--mru", "296", "--no-host-loopback", "--forward", "tcp:2=2"]))
     assert config.links == ("pty:/tmp/file",)
     assert config.mru == 296
     assert not config.host_loopback
@@ -98,13 +105,13 @@ def test_mistakes_are_one_sentence_and_status_2(
 
 
 @pytest.mark.parametrize("error", [PortError("/dev/x is busy."), ConfigError("Port 1 is in use.")])
-def test_what_the_wiring_refuses_is_one_sentence_too(
+def test_what_the_server_refuses_is_one_sentence_too(
     ran: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     def run(_config: Config) -> int:
         raise error
 
-    monkeypatch.setattr(sys.modules["pppgate.wiring"], "run", run)
+    monkeypatch.setattr(sys.modules["pppgate.server"], "run", run)
     assert main([]) == 2
     assert capsys.readouterr().err == f"pppgate: {error}\n"
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from pppgate.config import ConfigError
 from pppgate.embedded import Embedded
 from pppgate.ether import arp
+from pppgate.settings import ConfigError
 from serialport.uart16550.port import SerialChip
 from tests.pppgate.ether.test_segment import who_has
 

@@ -18,12 +18,13 @@ from nat.gateway import Gateway
 from nat.rules import Policy
 from nat.wire.ipv4 import UDP as UDP_PROTOCOL
 from nat.wire.ipv4 import build_icmp
-from pppgate.config import Config, build
+from pppgate.config import NetworkConfig, build_network
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.ether.frame import BROADCAST, IPV4, header
 from pppgate.ether.segment import NEIGHBOURS_PER_PORT
 from pppgate.lan import LEASE, build_lan
+from pppgate.surroundings import Surroundings
 from tests.nat.test_station import Host, syn
 from tests.pppgate.ether.test_segment import FakePort, FakeWatcher, arp_frame, ip_frame, mac, reply_in, who_has
 
@@ -32,7 +33,7 @@ class Lan:
     """A segment with the NAT behind it, as the wiring makes it; `plug` gives a cable."""
 
     def __init__(self, **values: object) -> None:
-        self.config: Config = build(values)
+        self.config: NetworkConfig = build_network(values)
         gateway = self.config.gateway.packed
         network = (self.config.net.network_address.packed, self.config.net.prefixlen)
         host = Host()
@@ -43,15 +44,16 @@ class Lan:
         self.pool = Pool(self.config.net, (gateway, self.config.dns.packed), self.config.guest.packed)
         self.dirty: dict[BridgePort, None] = {}
         self.said: list[str] = []
-        lan = build_lan(
-            self.config,
-            self.gateway,
-            self.pool,
-            FakeWatcher(),
-            self.dirty,  # type: ignore[arg-type]
-            self.said.append,
-            self.count,
+        around = Surroundings(
+            watcher=FakeWatcher(),
+            deadlines=context.deadlines,
+            dirty=self.dirty,  # type: ignore[arg-type]
+            random=Random(5),
+            say=self.said.append,
+            detail=self.said.append,
+            debug=self.said.append,
         )
+        lan = build_lan(self.config, self.gateway, self.pool, around, self.count)
         self.segment, self.leases = lan.segment, lan.leases
         self.now = 1000.0
         self.cables: list[tuple[FakePort, BridgePort]] = []

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from nat.deadlines import Deadlines
 from nat.line import Line
-from pppgate.eoppp.call import Agreed, Surroundings, Terms
+from pppgate.eoppp.call import Agreed, Terms
 from pppgate.eoppp.dialler import Dialler, Habits
 from pppgate.flusher import Dirty
+from pppgate.surroundings import Surroundings
 from serialport.port import HangUp, LinkBase, Port, PortError
 from tests.support.ppp_ends import End, server
 from tests.support.watching import Watching
@@ -165,7 +166,13 @@ class World:
         self.deadlines = Deadlines()
         self.dirty: Dirty = {}
         around = Surroundings(
-            self.clock, self.deadlines, self.dirty, random.Random(5), self.said.append, self.detail.append
+            self.clock,
+            self.deadlines,
+            self.dirty,
+            random.Random(5),
+            self.said.append,
+            self.detail.append,
+            self.detail.append,
         )
         self.dialler = Dialler(
             lambda: FakeLink(self, scheme),

@@ -7,20 +7,28 @@ from pathlib import Path
 import pytest
 
 from lcp.link import Credentials
-from pppgate.config import ConfigError
+from pppgate.config import CallConfig, Config, NetworkConfig
 from pppgate.eoppp.chat import Expect
 from pppgate.eoppp.cli import main, parse, parser
-from pppgate.eoppp.wiring import EopppConfig
+from pppgate.settings import ConfigError
 
 ENDS = ("--ether", "ether:unix-listen:/tmp/eth0", "--ppp", "pty:")
 
 
-def parsed(*words: str, warnings: list[str] | None = None) -> EopppConfig:
+def everything(*words: str, warnings: list[str] | None = None) -> Config:
     return parse([*ENDS, *words], [].append if warnings is None else warnings.append)
 
 
+def parsed(*words: str, warnings: list[str] | None = None) -> CallConfig:
+    (network,) = everything(*words, warnings=warnings).networks
+    assert network.call is not None
+    return network.call
+
+
 def test_what_is_not_said_has_a_default():
-    assert parsed() == EopppConfig(ether=("ether:unix-listen:/tmp/eth0",), ppp="pty:")
+    call = CallConfig(ppp="pty:")
+    network = NetworkConfig(uplink="ppp", links=("ether:unix-listen:/tmp/eth0",), echo_interval=10.0, call=call)
+    assert everything() == Config(networks=(network,))
 
 
 def test_everything_can_be_said(tmp_path: Path):
@@ -34,13 +42,16 @@ def test_everything_can_be_said(tmp_path: Path):
         "--address 10.9.0.2 --dns 9.9.9.9 --dns 1.1.1.1 --domain example.org --search a.org --lease 30 --mru 576 "
         "--mtu 1000 --echo-interval 0 --pcap /tmp/x --log-level debug -vv"
     ).split()
-    config = parsed(*words, warnings=warnings)
+    whole = everything(*words, warnings=warnings)
+    (network,) = whole.networks
+    config = network.call
+    assert config is not None
     assert config.credentials == Credentials(b"me", b"open sesame") and config.chat[0] == Expect(b"OK")
-    assert config.ether == ("ether:unix-listen:/tmp/eth0", "ether:bochs:4000")
+    assert network.links == ("ether:unix-listen:/tmp/eth0", "ether:bochs:4000")
     assert (config.demand, config.idle, config.persist, config.tries) == (True, 300.0, True, 5)
     assert (config.address, config.dns) == (bytes((10, 9, 0, 2)), (b"\x09\x09\x09\x09", b"\x01\x01\x01\x01"))
-    assert (config.domain, config.search, config.lease) == ("example.org", ("a.org",), 30.0)
-    assert (config.mru, config.mtu, config.echo_interval, config.verbose) == (576, 1000, 0.0, 2)
+    assert (network.domain, network.search, config.lease) == ("example.org", ("a.org",), 30.0)
+    assert (network.mru, network.mtu, network.echo_interval, whole.verbose) == (576, 1000, 0.0, 2)
     assert not warnings and not parsed("--no-persist").persist
 
 
@@ -49,7 +60,7 @@ def test_everything_can_be_said(tmp_path: Path):
     [
         (["--mru", "5"], "--mru: a whole number from 128 to 1500 is needed, not 5"),
         (["--mtu", "9000"], "--mtu: a whole number from 68 to 1500"),
-        (["--idle", "-1"], "--idle: a number of seconds from 0 to 86400"),
+        (["--idle", "-1"], "--idle: a number of seconds from 0 (never) to 86400"),
         (["--lease", "1"], "--lease: a number of seconds from 10"),
         (["--lease", "nan"], "--lease: a number of seconds from 10"),
         (["--address", "10.0.0.300"], "10.0.0.300 is not an IPv4 address"),

@@ -1,0 +1,78 @@
+"""The uplink that is a call: an Ethernet guest on one side, a PPP server on the other, and all between them joined.
+
+In: a NetworkConfig whose uplink is "ppp".  Out: the segment of the guests, and behind it a Bridge whose line a Dialler
+fills and empties.  `on_end(status)` is called when there will be no more calls: 0 after a link that was not to be made
+again or an end that was asked for, 1 when no link could be made.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from lcp.link import LinkConfig
+from pppgate.config import CallConfig, ConfigError, NetworkConfig
+from pppgate.eoppp.bridge import SERVER, Bridge
+from pppgate.eoppp.bridge_dhcp import BridgeDhcp
+from pppgate.eoppp.call import Terms
+from pppgate.eoppp.dialler import Dialler, Habits
+from pppgate.ether.frame import gateway_mac
+from pppgate.ether.segment import Segment
+from pppgate.links import open_links
+from pppgate.notices import Notices
+from pppgate.surroundings import Surroundings
+from serialport.port import Link, Port
+
+
+class CallUplink:
+    """See above.  Raises ConfigError and PortError for what the user has to mend."""
+
+    def __init__(
+        self, config: NetworkConfig, call: CallConfig, around: Surroundings, on_end: Callable[[int], None]
+    ) -> None:
+        self.count: Counter[str] = Counter()
+        open_ppp(call.ppp)  # a name that is not understood is the user's to mend, even if it is dialled later
+        watcher = around.watcher
+        # The guest decides how often it is refused an address, the line how often it fails.
+        notices = Notices(around.say, watcher.now, repeat_after=0.0)
+        self.bridge = Bridge(
+            self.count, watcher.call_at, lease=call.lease, dns=call.dns, domain=config.domain, search=config.search
+        )
+        dhcp = BridgeDhcp(self.bridge, self.count)
+        self.segment = Segment(
+            gateway_mac(SERVER), SERVER, self.bridge, dhcp, watcher, around.dirty, notices, self.count
+        )
+        link = LinkConfig(
+            mru=config.mru, credentials=call.credentials, echo_interval=config.echo_interval, peer="the server"
+        )
+        terms = Terms(link, config.mtu, call.chat)
+        habits = Habits(call.demand, call.persist, call.idle, call.tries, call.address)
+        self.dialler = Dialler(partial(open_ppp, call.ppp), terms, habits, self.bridge, around, on_end)
+        self.bridge.calls = self.dialler
+
+    def dial_in(self, port: Port, url: str) -> None:
+        """Nobody dials in here: the configuration has no serial links but the server's."""
+        port.close()
+
+    def start(self, now: float) -> None:
+        self.dialler.start(now)
+
+    def flush(self, now: float) -> None: ...
+
+    def end(self, now: float) -> None:
+        self.dialler.end(now)
+
+    def close(self, now: float) -> None:
+        self.dialler.close(now)
+        self.segment.close(now)
+
+    def status(self) -> dict[str, Any]:
+        return {"uplink": "ppp", "call": self.dialler.state.value}
+
+
+def open_ppp(url: str) -> Link:
+    """The serial line to the PPP server, not started yet.  Raises PortError and ConfigError."""
+    links = open_links((url,)).serial
+    if not links:
+        raise ConfigError(f"--ppp names a serial line, such as serial:/dev/ttyUSB0@115200, and not {url}.")
+    return links[0]

@@ -1,0 +1,37 @@
+"""What everything in one process shares: the event loop, its timers and its dirty things, chance, and the user's ear.
+
+Made once by the server, handed to every network, session and call.  Data only, no logic.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from nat.deadlines import Deadlines
+from nat.host import Watcher
+from pppgate.ether.bridge_port import BridgePort
+from pppgate.flusher import Dirty
+from pppgate.guest import Guest
+
+
+class Tap(Protocol):
+    """Something that looks at what a guest says and is told: a capture, a trace."""
+
+    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
+    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    watcher: Watcher
+    deadlines: Deadlines
+    dirty: Dirty
+    random: random.Random
+    say: Callable[[str], None]
+    """One line for the user about what happens."""
+    detail: Callable[[str], None]
+    """One line that is only wanted with -v."""
+    debug: Callable[[str], None]
+    """One line that is only wanted with --log-level debug."""
+    taps: tuple[Tap, ...] = ()
