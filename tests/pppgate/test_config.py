@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pppgate.config import OF_PROGRAM, SETTINGS, Config, NetworkConfig, build, load
+from pppgate.config import OF_PROGRAM, SETTINGS, CallConfig, Config, NetworkConfig, build, load
 from pppgate.settings import ConfigError, Forward, parse_forward
 
 NAMES = (*SETTINGS["nat"], *OF_PROGRAM)
@@ -290,3 +290,80 @@ def test_resolvers(text: str, address: str, port: int) -> None:
 def test_bad_resolvers(text: str) -> None:
     with pytest.raises(ConfigError):
         build({"resolver": [text]})
+
+
+# -- several networks
+
+
+def written(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "pppgate.toml"
+    path.write_text(text)
+    return build(load(str(path)))
+
+
+def test_tables_make_networks(tmp_path: Path) -> None:
+    config = written(
+        tmp_path,
+        """
+        verbose = 1
+        [network.lab]
+        links = ["pty:/tmp/a"]
+        net = "10.1.0.0/24"
+        [network.alone]
+        links = ["pty:/tmp/b"]
+        uplink = "none"
+        net = "10.2.0.0/24"
+        [network.isp]
+        uplink = "ppp"
+        links = ["ether:bochs:40000"]
+        ppp = "serial:/dev/ttyUSB0@57600"
+        dns = ["9.9.9.9"]
+        demand = true
+        idle = 300
+        """,
+    )
+    lab, alone, isp = config.networks
+    assert config.verbose == 1
+    assert (lab.name, lab.uplink, str(lab.gateway)) == ("lab", "nat", "10.1.0.2")
+    assert (alone.name, alone.uplink, alone.links) == ("alone", "none", ("pty:/tmp/b",))
+    assert isp.call == CallConfig("serial:/dev/ttyUSB0@57600", dns=(b"\x09\x09\x09\x09",), demand=True, idle=300.0)
+    assert isp.echo_interval == 10.0
+
+
+def test_the_short_form_stands_beside_tables_only_if_it_says_something_of_a_network(tmp_path: Path) -> None:
+    table = '[network.lab]\nnet = "10.1.0.0/24"\n'
+    assert [each.name for each in written(tmp_path, "verbose = 1\n" + table).networks] == ["lab"]
+    assert [each.name for each in written(tmp_path, 'net = "10.3.0.0/24"\n' + table).networks] == ["default", "lab"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("network = 5", "network is a table of networks"),
+        ("[network]\nlab = 5", "network is a table of networks"),
+        ("[network.lab]\nlinsk = []", "network lab: there is no setting 'linsk' (did you mean links?)"),
+        ("[network.lab]\nverbose = 1", "network lab: verbose is of the whole program; set it at the top"),
+        ("[network.lab]\nmru = 5", "network lab: mru: a whole number from 68"),
+        ('[network."a b"]\nmru = 500', "'a b' is no name for a network"),
+        ('[network.lab]\nuplink = "tap"', "network lab: uplink: tap is not one of nat, none, ppp"),
+        ('[network.lab]\nuplink = "none"\nforward = ["tcp:1=1"]', "network lab: there is no setting 'forward'"),
+        ('[network.lab]\nuplink = "ppp"\nlinks = ["ether:bochs:1"]', "network lab: ppp: name the line to the PPP"),
+        ('[network.lab]\nuplink = "ppp"\nppp = "pty:"', "network lab: links: name the cables"),
+        ('[network.a]\n[network.b]\nlinks = ["pty:/tmp/b"]', "network b: its addresses 10.0.2.0/24 overlap those of"),
+        (
+            '[network.a]\nlinks = ["tty:/dev/x"]\n[network.b]\nlinks = ["tty:/dev/x"]\nnet = "10.9.0.0/24"',
+            "The link tty:/dev/x is named twice",
+        ),
+        (
+            '[network.a]\nforward = ["tcp:1=1"]\n[network.b]\nforward = ["tcp:1=2"]\nnet = "10.9.0.0/24"',
+            "uses a port that another one uses",
+        ),
+        ('net = "10.8.0.0/24"\n[network.default]\nnet = "10.9.0.0/24"', "there is a table of that name too"),
+        ("\n".join(f'[network.n{n}]\nnet = "10.{n}.0.0/24"' for n in range(65)), "serves 64 at the most"),
+    ],
+)
+def test_mistakes_in_networks_are_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        written(tmp_path, text)
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
