@@ -14,6 +14,7 @@ from lcp.events import Event
 from lcp.link import Credentials, LinkConfig, LinkParameters, PppLink
 from nat.context import Context
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from nat.dns import question_end
 from nat.fragment import Reassembler, deliver
 from nat.host import Host
@@ -55,14 +56,15 @@ class Stack:
         self.link.attach(self.ipcp.protocol, self.ipcp, self.ipcp.data_protocol)
         host = Host(loop, [])
         policy = Policy(host, (NOBODY, 32), NOBODY)
-        self.context = Context(host, policy, Deadlines(), self.random, lambda sentence: None)
+        self.context = Context(
+            host, policy, Deadlines(loop.report), self.random, lambda sentence: None, dirty=Dirty(loop.report)
+        )
         self.line = Line(NOBODY, 1500, self._mark, self.context.count)
         self.tcp = TcpFlows(self.context, self.line, self._route, ErrorSender(self.context, self.line, NOBODY))
         self.listening: dict[int, tuple[bytes, int]] = {}  # the guest's TCP port -> who listens, on the host
         self.servers: dict[int, Callable[[bytes], bytes | None]] = {}  # UDP port -> answer to a payload
         self._waiting: dict[Hashable, Future[Any]] = {}
         self._calling: dict[TcpFlow, Future[None]] = {}
-        self._dirty: dict[Guest, None] = {}
         self._reassembler = Reassembler(self.context, lambda packet, now: None)
         self._serial = open_link(url)
         loop.flush, loop.tick, loop.deadline = self._flush, self.context.deadlines.expire, self.context.deadlines.next
@@ -106,7 +108,12 @@ class Stack:
 
     def _on_port(self, port: Port) -> None:
         self.guest = guest = Guest(
-            port, self.loop, self.context.deadlines, self.link.config.mru, self._dirty, lambda guest, why, now: None
+            port,
+            self.loop,
+            self.context.deadlines,
+            self.link.config.mru,
+            self.context.dirty,
+            lambda guest, why, now: None,
         )
         guest.link, guest.receive = self.link, self.link.receive
         guest.start()
@@ -140,10 +147,7 @@ class Stack:
             self.guest.line = None
 
     def _flush(self, now: float) -> None:
-        self.tcp.flush(now)
-        while self._dirty:
-            self._dirty.popitem()[0].flush(now)
-            self.tcp.flush(now)
+        self.context.dirty.flush(now)
         for flow in [flow for flow in self._calling if flow.state is not State.SYN_SENT]:
             if flow.state is State.ESTABLISHED:
                 self._calling.pop(flow).set_result(None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from nat.host import Host
 from nat.rules import Policy
 
@@ -36,3 +37,5 @@ class Context:
     notify: Callable[[str], None]  # one plain sentence for the person who runs the gateway; rate-limited there
     count: Counter[str] = field(default_factory=Counter)
     limits: Limits = field(default_factory=Limits)
+    dirty: Dirty = field(default_factory=Dirty)
+    """What has something to do when the wake-up ends; one for the whole event loop."""

@@ -9,6 +9,8 @@ import math
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, Protocol
 
+from nat.dirty import Report, surface
+
 _SLACK: Final = 64  # stale entries that are not worth a look
 
 
@@ -22,9 +24,13 @@ class Owner(Protocol):
 
 
 class Deadlines:
-    """A heap whose entries may be stale: each is checked against its owner when it reaches the top."""
+    """A heap whose entries may be stale: each is checked against its owner when it reaches the top.
 
-    def __init__(self) -> None:
+    report: told of what an owner's tick raises; the other owners have their turn all the same.
+    """
+
+    def __init__(self, report: Report = surface) -> None:
+        self._report = report
         self._heap: list[tuple[float, int, Owner]] = []
         self._serial = 0
         self._owners = 0  # with a finite deadline
@@ -79,7 +85,10 @@ class Deadlines:
             if owner.deadline <= now:  # nobody has moved it meanwhile
                 owner.deadline = math.inf
                 self._owners -= 1
-                owner.tick(now)
+                try:
+                    owner.tick(now)
+                except Exception as error:
+                    self._report(error, now)
 
     def _compact(self) -> None:
         """Throw the stale entries away."""

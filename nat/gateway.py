@@ -1,6 +1,6 @@
 """The network behind one gateway address: which guests are on it, and where a guest's destination leads.
 
-In: lines of guests that come and go, packets through `Station.receive`, wake-ups.  Out: routes and verdicts.
+In: lines of guests that come and go, packets through `Station.receive`.  Out: routes and verdicts.
 It knows nothing of PPP, of ports or of the event loop; sockets come from `context.host`.
 """
 
@@ -124,14 +124,6 @@ class Gateway:
         if forwards is not None and forwards.receive_udp(station.line, packet, hlen, now):
             return
         station.udp.receive(packet, hlen, now)
-
-    # Wake-ups
-
-    def flush(self, now: float) -> None:
-        """The end of a wake-up."""
-        for station in self.stations.values():
-            if station.tcp.dirty:
-                station.tcp.flush(now)
 
     def close(self, now: float) -> None:
         if self.forwards is not None:

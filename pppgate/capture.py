@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
+from nat.deadlines import Deadlines
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.guest import Guest
 from pppgate.settings import ConfigError
@@ -54,10 +55,19 @@ class Interface:
 
 
 class Capture:
-    """One file for all guests. `clock_offset` is what turns the loop's `now` into Unix time."""
+    """One file for all guests. `clock_offset` is what turns the loop's `now` into Unix time; `deadlines` call `tick` so
+    that nothing waits for the disk for long."""
 
-    def __init__(self, path: str, clock_offset: float, failed: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock_offset: float,
+        deadlines: Deadlines,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = path
+        self.deadline = self.queued = math.inf
+        self._deadlines = deadlines
         self._offset = clock_offset
         self._failed = failed
         self._file: BinaryIO | None = _create(path)
@@ -68,14 +78,13 @@ class Capture:
         self._made = 0
         self.flush()
 
-    @property
-    def deadline(self) -> float:
-        """When `tick` is next wanted; infinite while nothing is buffered."""
-        return self._oldest + FLUSH_AFTER
-
     def tick(self, now: float) -> None:
-        if now >= self.deadline:
+        """Write what has waited long enough."""
+        due = self._oldest + FLUSH_AFTER
+        if now >= due:
             self.flush()
+        else:
+            self._deadlines.arm(self, due)
 
     def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None:
         """Capture all that a guest says and is told; `clock` gives the loop's time."""
@@ -146,6 +155,7 @@ class Capture:
         self._octets += length
         if self._oldest > now:
             self._oldest = now
+            self._deadlines.arm(self, now + FLUSH_AFTER)
         if self._octets >= BUFFER_MOST or now - self._oldest >= FLUSH_AFTER:
             self.flush()
 
@@ -162,6 +172,7 @@ class Capture:
         self._buffer.clear()
         self._octets = 0
         self._oldest = math.inf
+        self._deadlines.arm(self, math.inf)
 
     def close(self) -> None:
         self.flush()

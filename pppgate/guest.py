@@ -17,8 +17,8 @@ from typing import Protocol
 
 from lcp.hdlc import Deframer, Framer
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from nat.line import FLOW_LIMIT, Line
-from pppgate.flusher import Dirty
 from serialport.port import HangUp, Port, Watcher
 from serialport.writer import LineWriter
 
@@ -139,7 +139,7 @@ class Guest:
     def mark(self) -> None:
         """Something is to be sent when this wake-up ends."""
         if not self.closed:
-            self._dirty[self] = None
+            self._dirty.line(self)
 
     def flush(self, now: float) -> None:
         """Write what waits, as far as the port and the meter allow."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ipcp.pool import Pool
+from nat.deadlines import Deadlines
 from nat.gateway import Gateway
 from nat.line import FLOW_LIMIT
 from nat.station import Station
@@ -29,8 +30,8 @@ LEASE = 86400.0
 class NatUplink:
     """segment.Uplink for the NAT.  `expected`: the addresses to which forwards lead."""
 
-    def __init__(self, gateway: Gateway, pool: Pool, mtu: int, expected: Iterable[bytes]) -> None:
-        self.leases = PoolLeases(pool, self._in_use, LEASE)
+    def __init__(self, gateway: Gateway, pool: Pool, deadlines: Deadlines, mtu: int, expected: Iterable[bytes]) -> None:
+        self.leases = PoolLeases(pool, self._in_use, deadlines, LEASE)
         self._gateway = gateway
         self._mtu = mtu
         self._expected = tuple(dict.fromkeys(expected))
@@ -91,7 +92,6 @@ def _another(keys: tuple[str, ...], address: bytes) -> str:
 class Lan:
     segment: Segment
     leases: PoolLeases
-    """Wants its `tick(now)` at `deadline`: guests on serial lines get what runs out."""
 
 
 def build_lan(config: NetworkConfig, gateway: Gateway, pool: Pool, around: Surroundings, count: Counter[str]) -> Lan:
@@ -111,7 +111,7 @@ def build_lan(config: NetworkConfig, gateway: Gateway, pool: Pool, around: Surro
     except ValueError as error:
         raise ConfigError(str(error)) from None
     expected = [(forward.guest or config.guest).packed for forward in config.forward]
-    uplink = NatUplink(gateway, pool, config.mtu, expected)
+    uplink = NatUplink(gateway, pool, around.deadlines, config.mtu, expected)
     dhcp = DhcpServer(uplink.leases, lambda: settings, count)
     watcher = around.watcher
     notices = Notices(around.say, watcher.now, repeat_after=0.0)  # a guest decides how often it is refused an address

@@ -166,7 +166,7 @@ class Loop:
         try:
             callback(now)
         except Exception as error:
-            self._report(error, now)
+            self.report(error, now)
             self._failures[fd] += 1
             if self._failures[fd] >= ERRORS_BEFORE_MUTE:
                 self._mute(fd)
@@ -178,7 +178,7 @@ class Loop:
         try:
             callback(now)
         except Exception as error:
-            self._report(error, now)
+            self.report(error, now)
 
     def _finish(self, now: float) -> None:
         """What ends every wake-up: one flush, then the timer for the nearest deadline."""
@@ -186,7 +186,7 @@ class Loop:
         try:
             deadline = self.deadline()
         except Exception as error:
-            self._report(error, now)
+            self.report(error, now)
             deadline = now + 1.0
         if deadline < self._armed:
             self._arm(deadline, now)
@@ -206,7 +206,7 @@ class Loop:
         try:
             due = self.deadline() <= now
         except Exception as error:
-            self._report(error, now)
+            self.report(error, now)
             due = False
         if due:
             self._guard(self.tick, now)
@@ -227,7 +227,7 @@ class Loop:
 
         self.loop.call_later(MUTE_FOR, unmute)
 
-    def _report(self, error: Exception, now: float) -> None:
+    def report(self, error: Exception, now: float) -> None:
         self.count["loop.errors"] += 1
         frames = traceback.extract_tb(error.__traceback__)
         where = frames[-1] if frames else None

@@ -41,9 +41,6 @@ class Uplink(Protocol):
     def start(self, now: float) -> None:
         """Raises PortError for what the user has to mend."""
 
-    def flush(self, now: float) -> None:
-        """The end of a wake-up: what flows have to do."""
-
     def end(self, now: float) -> None:
         """Say goodbye to everybody; `on_end` is called when that is done."""
 

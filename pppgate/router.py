@@ -93,9 +93,6 @@ class Router:
 
     def start(self, now: float) -> None: ...
 
-    def flush(self, now: float) -> None:
-        self.gateway.flush(now)
-
     def end(self, now: float) -> None:
         """Terminate-Request on every link."""
         for session in list(self.sessions):
@@ -145,7 +142,7 @@ def build_gateway(config: NetworkConfig, around: Surroundings) -> Gateway:
     policy = Policy(host, network, address, host_loopback=config.host_loopback, internet_only=config.internet_only)
     limits = Limits(tcp_idle=config.tcp_idle, tcp_keepalive=config.keepalive or math.inf)
     notices = Notices(around.say, around.watcher.now)
-    context = Context(host, policy, around.deadlines, around.random, notices, limits=limits)
+    context = Context(host, policy, around.deadlines, around.random, notices, limits=limits, dirty=around.dirty)
     gateway = Gateway(context, address, Dns(context, config.dns.packed))
     gateway.forwards = Forwards(context, gateway)
     try:

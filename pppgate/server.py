@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from pppgate.capture import Capture
 from pppgate.config import DEFAULT, Config, ConfigError, NetworkConfig
-from pppgate.flusher import Dirty
 from pppgate.links import Links, open_links
 from pppgate.loop import Loop
 from pppgate.network import Network, Uplink
@@ -87,12 +87,12 @@ class Server:
         self._status = 0
         self._counters: Counter[str] = Counter()  # of the networks that are over
         self._only_calls = all(network.uplink == "ppp" for network in config.networks)
-        self._deadlines = Deadlines()
-        self._dirty: Dirty = {}
+        self._deadlines = Deadlines(loop.report)
+        self._dirty = Dirty(loop.report)
         self.capture: Capture | None = None
         taps: list[Tap] = []
         if config.pcap:
-            self.capture = Capture(config.pcap, time.time() - loop.now(), say.warning)
+            self.capture = Capture(config.pcap, time.time() - loop.now(), self._deadlines, say.warning)
             taps.append(self.capture)
         if config.verbose:
             taps.append(Trace(say.event, packets=config.verbose > 1))
@@ -116,7 +116,7 @@ class Server:
         except Exception:
             self.close()
             raise
-        loop.flush, loop.tick, loop.deadline = self._flush, self._deadlines.expire, self._deadlines.next
+        loop.flush, loop.tick, loop.deadline = self._dirty.flush, self._deadlines.expire, self._deadlines.next
 
     def start(self) -> None:
         """Raises PortError for a link that cannot be used."""
@@ -126,20 +126,6 @@ class Server:
     def status(self) -> dict[str, Any]:
         """Plain data about everything that is served now."""
         return {"networks": [network.status() for network in self.networks]}
-
-    # Wake-ups
-
-    def _flush(self, now: float) -> None:
-        """The end of a wake-up: flows first, since what they send goes out with the rest."""
-        dirty = self._dirty
-        networks = list(self.networks)
-        while True:
-            for network in networks:
-                network.uplink.flush(now)
-            if not dirty:
-                return
-            while dirty:
-                dirty.popitem()[0].flush(now)
 
     # The end
 

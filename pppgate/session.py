@@ -14,10 +14,10 @@ from ipcp.pool import Pool
 from ipcp.protocol import Ipcp
 from lcp.events import Established, Event, LinkDown
 from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
+from nat.dirty import Dirty
 from nat.gateway import Gateway
 from nat.station import Station
 from pppgate.ether.bridge_port import BridgePort
-from pppgate.flusher import Dirty
 from pppgate.guest import Guest
 from pppgate.notices import Notices
 from serialport.port import Port, Watcher

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from nat.host import Watcher
 from pppgate.ether.bridge_port import BridgePort
-from pppgate.flusher import Dirty
 from pppgate.guest import Guest
 
 

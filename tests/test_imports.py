@@ -19,7 +19,7 @@ ALLOWED = {
 LIBRARIES = {"serialport": {"serial"}, "pppgate": {"uvloop", "pexpect"}, "lcp": {"fastcrc"}}
 # What the sub-packages of pppgate may import of the project: they know neither PPP nor the NAT.
 INSIDE = {
-    "ether": ("pppgate.ether", "pppgate.dhcp", "pppgate.flusher", "serialport", "ipcp.pool", "nat.wire.ipv4"),
+    "ether": ("pppgate.ether", "pppgate.dhcp", "nat.dirty", "serialport", "ipcp.pool", "nat.wire.ipv4"),
     "dhcp": ("pppgate.dhcp", "pppgate.ether", "ipcp.pool", "nat.wire.ipv4"),
     "ne2000": ("pppgate.ne2000", "pppgate.ether", "serialport"),
     "devices": ("pppgate.devices", "pppgate.ne2000", "pppgate.ether", "serialport"),

@@ -65,7 +65,6 @@ class Table(Protocol):
 
     context: Context
     line: Line
-    dirty: list["TcpFlow"]  # flows that `flush` is to be called of when the wake-up ends
 
     def ended(self, flow: "TcpFlow") -> None: ...
 
@@ -169,7 +168,7 @@ class TcpFlow(TcpSender):
                     self._accept(packet[40:])
                 if not self.dirty:
                     self.dirty = True
-                    self.table.dirty.append(self)
+                    self.context.dirty.flow(self)
                 return
         self._receive(packet, sequence, acknowledgement, offset_flags, window, now)
 
@@ -402,7 +401,7 @@ class TcpFlow(TcpSender):
     def mark(self) -> None:
         if not self.dirty:
             self.dirty = True
-            self.table.dirty.append(self)
+            self.context.dirty.flow(self)
 
     # Ends
 

@@ -1,7 +1,7 @@
 """All TCP connections of one guest: which flow a segment belongs to, and how flows begin and end.
 
 In: segments (IPv4 packets without options, at least 40 octets, lengths verified), sockets accepted for a forward.
-Out: packets on the guest's line.  `flush(now)` ends a wake-up.  `route` decides where a destination leads.
+Out: packets on the guest's line; flows put themselves into `context.dirty`.  `route` decides where a destination leads.
 Bounds: Limits.tcp_flows and Limits.tcp_connecting; beyond them a SYN is dropped and counted, and the guest tries
 again by itself.
 """
@@ -51,7 +51,6 @@ class TcpFlows:
         self.line = line
         self.flows: dict[bytes, TcpFlow] = {}  # by the guest's source, destination and ports as they stand on the wire
         self.connecting: dict[bytes, Connecting] = {}
-        self.dirty: list[TcpFlow] = []
         self._answered: list[bytes] = []  # keys of flows in SYN-RECEIVED, and of some that were
         self._route = route
         self._errors = errors
@@ -186,13 +185,6 @@ class TcpFlows:
         self.context.count["tcp.too_many"] += 1
         return False
 
-    def flush(self, now: float) -> None:
-        """The end of a wake-up: every flow that something happened to acts on it."""
-        while self.dirty:
-            dirty, self.dirty = self.dirty, []
-            for flow in dirty:
-                flow.flush(now)
-
     def probe(self, now: float) -> None:
         """The guest's link came up again: ask which of its connections it still knows."""
         for flow in list(self.flows.values()):
@@ -209,4 +201,3 @@ class TcpFlows:
             self._give_up(key)
         for flow in list(self.flows.values()):
             flow.abort(now)
-        self.dirty.clear()

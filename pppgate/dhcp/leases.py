@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ipcp.pool import Pool
+from nat.deadlines import Deadlines
 from nat.wire.ipv4 import dotted
 
 HOLD: Final = 60.0
@@ -32,9 +33,14 @@ ASIDE_MOST: Final = 64
 class PoolLeases:
     """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)
     A host is known by the key of its last Answer and by that of its card.
-    `lease`: seconds, as the clients are told; math.inf for ever."""
+    `deadlines` call `tick` when the next offer or lease ends: nothing would be late otherwise, but PPP guests might
+    find the pool empty meanwhile.  `lease`: seconds, as the clients are told; math.inf for ever."""
 
-    def __init__(self, pool: Pool, in_use: Callable[[bytes, str], bool], lease: float = DAY) -> None:
+    def __init__(
+        self, pool: Pool, in_use: Callable[[bytes, str], bool], deadlines: Deadlines, lease: float = DAY
+    ) -> None:
+        self.deadline = self.queued = math.inf
+        self._deadlines = deadlines
         self._pool = pool
         pool.short = self._give_one_up
         self._in_use = in_use
@@ -47,7 +53,7 @@ class PoolLeases:
 
     def wish(self, key: str, wanted: bytes | None, now: float) -> bytes | None:
         """What `key` has; else `wanted`, if that is in the network and free; else what it had last; else any."""
-        self.tick(now)
+        self._end_due(now)
         self._forget_if_lost(key)
         if key in self._bound:
             return self._bound[key][0]
@@ -59,11 +65,12 @@ class PoolLeases:
         self._offers.pop(key, None)
         if address is not None:
             self._offers[key] = (address, now + HOLD)
+        self._arm()
         return address
 
     def bind(self, key: str, address: bytes, now: float) -> bool:
         """Where it cannot be, nothing is held and nothing in the pool's memory moves: anybody may try any address."""
-        self.tick(now)
+        self._end_due(now)
         mine = self._pool.holder(address) == key
         if not (mine or self._pool.is_free(address)) or self._in_use(address, key):
             return False
@@ -74,18 +81,21 @@ class PoolLeases:
         self._offers.pop(key, None)
         self._bound.pop(key, None)
         self._bound[key] = (address, now + self._term)
+        self._arm()
         return True
 
     def release(self, key: str, address: bytes, now: float) -> None:
         self.tick(now)
         if self._pool.holder(address) == key:
             self._drop(key)
+        self._arm()
 
     def decline(self, key: str, address: bytes, now: float) -> None:
         self.tick(now)
         if self._pool.holder(address) == key:
             self._drop(key)
             self._set_aside(address, now)
+        self._arm()
 
     def holder(self, address: bytes) -> str | None:
         return self._pool.holder(address)
@@ -93,14 +103,19 @@ class PoolLeases:
     def __len__(self) -> int:
         return len(self._offers) + len(self._bound)
 
-    @property
-    def deadline(self) -> float:
-        """When the next offer or lease ends.  Nothing is late if nobody calls `tick` then, but PPP guests might find
-        the pool empty meanwhile."""
+    def _arm(self) -> None:
+        """Ask to be called when the next offer or lease ends."""
         firsts = [next(iter(table.values()))[1] for table in (self._offers, self._bound) if table]
-        return min([*firsts, *list(self._aside.values())[:1]], default=math.inf)
+        when = min([*firsts, *list(self._aside.values())[:1]], default=math.inf)
+        if when != self.deadline:
+            self._deadlines.arm(self, when)
 
     def tick(self, now: float) -> None:
+        """End what has run out."""
+        self._end_due(now)
+        self._arm()
+
+    def _end_due(self, now: float) -> None:
         for table, again in ((self._offers, HOLD), (self._bound, self._term)):
             while table:
                 key, (address, until) = next(iter(table.items()))

@@ -57,8 +57,6 @@ class CallUplink:
     def start(self, now: float) -> None:
         self.dialler.start(now)
 
-    def flush(self, now: float) -> None: ...
-
     def end(self, now: float) -> None:
         self.dialler.end(now)
 

@@ -13,9 +13,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
+from nat.dirty import Dirty
 from pppgate.ether.frame import pad
 from pppgate.ether.links.port import FramePort
-from pppgate.flusher import Dirty
 from serialport.port import HangUp, Watcher
 
 QUEUE_MOST = 256 * 1024
@@ -152,7 +152,6 @@ class BridgePort:
         self._watcher.unwatch_read(self.port.fd)
         if self._blocked:
             self._watcher.unwatch_write(self.port.fd)
-        self._dirty.pop(self, None)
         self._queue.clear()
         self._rest.clear()
         self.port.close()
@@ -172,7 +171,7 @@ class BridgePort:
     def mark(self) -> None:
         """Something is to be sent when this wake-up ends."""
         if not self.closed:
-            self._dirty[self] = None
+            self._dirty.line(self)
 
     def flush(self, now: float) -> None:
         """Send what waits, as far as the port takes it."""

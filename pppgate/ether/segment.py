@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from nat.dirty import Dirty
 from nat.wire.ipv4 import DONT_FRAGMENT, IPV4, UDP, build_udp, dotted, sum16
 from pppgate.dhcp.clients import mac_key
 from pppgate.dhcp.server import Answer
@@ -22,7 +23,6 @@ from pppgate.ether.bridge_port import BridgePort, Neighbour
 from pppgate.ether.frame import ARP, BROADCAST, NOBODY, VLANS, header, is_group, mac_text
 from pppgate.ether.frame import IPV4 as TYPE_IPV4
 from pppgate.ether.links.port import HEADER, FramePort
-from pppgate.flusher import Dirty
 from serialport.port import Watcher
 
 MACS_PER_PORT: Final = 64

@@ -109,3 +109,20 @@ def test_owners_that_end_leave_no_litter() -> None:
         deadlines.arm(thing, math.inf)
     assert len(deadlines) < 200
     assert deadlines.next() == math.inf
+
+
+def test_an_error_of_one_owner_is_reported_and_the_others_have_their_tick() -> None:
+    reported: list[tuple[str, float]] = []
+    deadlines = Deadlines(lambda error, now: reported.append((str(error), now)))
+
+    class Bad(Thing):
+        def tick(self, now: float) -> None:
+            raise ValueError("a bug")
+
+    good, bad = [Thing(number) for number in range(2)], Bad(9)
+    for when, thing in enumerate((good[0], bad, good[1])):
+        deadlines.arm(thing, float(when))
+    deadlines.expire(5.0)
+    assert [thing.ticks for thing in good] == [[5.0], [5.0]]
+    assert reported == [("a bug", 5.0)]
+    assert deadlines.next() == bad.deadline == math.inf

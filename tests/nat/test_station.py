@@ -53,7 +53,7 @@ class Net:
         """What the guest is told in return."""
         station = station or self.guest
         station.receive(packet, NOW)
-        self.gateway.flush(NOW)
+        self.context.dirty.flush(NOW)
         return station.line.take(1 << 20)
 
     @property

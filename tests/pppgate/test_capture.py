@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nat.deadlines import Deadlines
 from pppgate.capture import BUFFER_MOST, FLUSH_AFTER, Capture
 from pppgate.settings import ConfigError
 
@@ -40,7 +41,7 @@ def records(path: Path) -> list[tuple[float, int, bytes]]:
 
 def test_frames_with_direction_and_time(tmp_path: Path) -> None:
     path = tmp_path / "x.pcap"
-    capture = Capture(str(path), 1_700_000_000.0)
+    capture = Capture(str(path), 1_700_000_000.0, Deadlines())
     guest = capture.ppp("/dev/pts/4")
     guest.received(b"\xc0\x21\x01\x01\x00\x04", 5.25)
     guest.sent(b"\xc0\x21\x02\x01\x00\x04", 5.5)
@@ -53,7 +54,7 @@ def test_frames_with_direction_and_time(tmp_path: Path) -> None:
 
 
 def test_attached_to_a_guest_it_passes_everything_on(tmp_path: Path) -> None:
-    capture = Capture(str(tmp_path / "x.pcap"), 0.0)
+    capture = Capture(str(tmp_path / "x.pcap"), 0.0, Deadlines())
     got: list[object] = []
 
     class Guest:
@@ -75,7 +76,7 @@ def test_attached_to_a_guest_it_passes_everything_on(tmp_path: Path) -> None:
 
 def test_nothing_is_due_while_idle_and_a_second_after_a_packet_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "x.pcap"
-    capture = Capture(str(path), 0.0)
+    capture = Capture(str(path), 0.0, Deadlines())
     assert path.stat().st_size == 28
     guest = capture.ppp("a")
     assert capture.deadline == float("inf")
@@ -94,7 +95,7 @@ def test_nothing_is_due_while_idle_and_a_second_after_a_packet_it_is_written(tmp
 
 def test_the_buffer_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "x.pcap"
-    capture = Capture(str(path), 0.0)
+    capture = Capture(str(path), 0.0, Deadlines())
     guest = capture.ppp("a")
     for _ in range(BUFFER_MOST // 1500 + 2):
         guest.received(bytes(1500), 1.0)
@@ -105,19 +106,19 @@ def test_the_buffer_is_bounded(tmp_path: Path) -> None:
 def test_an_older_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.pcap"
     path.write_bytes(b"old" * 1000)
-    Capture(str(path), 0.0).close()
+    Capture(str(path), 0.0, Deadlines()).close()
     assert records(path) == []
 
 
 @pytest.mark.parametrize(("name", "words"), [("no/x.pcap", "there is no directory"), ("", "cannot be written")])
 def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        Capture(str(tmp_path / name), 0.0)
+        Capture(str(tmp_path / name), 0.0, Deadlines())
 
 
 def test_a_full_disk_ends_the_capture_and_nothing_else() -> None:
     failures: list[str] = []
-    capture = Capture("/dev/full", 0.0, failures.append)
+    capture = Capture("/dev/full", 0.0, Deadlines(), failures.append)
     guest = capture.ppp("a")
     guest.received(b"x", 1.0)
     capture.tick(10.0)
@@ -129,7 +130,7 @@ def test_a_full_disk_ends_the_capture_and_nothing_else() -> None:
 def test_guests_of_both_kinds_have_an_interface_each(tmp_path: Path) -> None:
     utils = pytest.importorskip("scapy.utils")
     path = tmp_path / "x.pcap"
-    capture = Capture(str(path), 1_700_000_000.0)
+    capture = Capture(str(path), 1_700_000_000.0, Deadlines())
     ppp, ethernet = capture.ppp("/dev/pts/4"), capture.ethernet("/tmp/eth0#1")
     ppp.received(b"\x00\x21" + bytes(20), 0.0)
     ethernet.sent(bytes(range(61)), 0.5)
@@ -148,7 +149,7 @@ def test_guests_of_both_kinds_have_an_interface_each(tmp_path: Path) -> None:
 def test_interfaces_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pppgate.capture.INTERFACES_MOST", 3)
     path = tmp_path / "x.pcap"
-    capture = Capture(str(path), 0.0)
+    capture = Capture(str(path), 0.0, Deadlines())
     for number in range(10):
         capture.ppp(str(number)).received(bytes([number]), 0.0)
     capture.ethernet("late").received(b"late", 0.0)
@@ -159,7 +160,7 @@ def test_interfaces_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_attached_to_a_port_of_the_segment_it_passes_everything_on(tmp_path: Path) -> None:
     path = tmp_path / "x.pcap"
-    capture = Capture(str(path), 0.0)
+    capture = Capture(str(path), 0.0, Deadlines())
     got: list[object] = []
 
     class Port:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from nat.line import Line
 from pppgate.guest import Guest
 from serialport.port import HangUp
@@ -77,7 +78,7 @@ class Link:
 class Rig:
     def __init__(self) -> None:
         self.port, self.watcher, self.link, self.deadlines = Port(), Watcher(), Link(), Deadlines()
-        self.dirty: dict[Guest, None] = {}
+        self.dirty = Dirty()
         self.ended: list[str] = []
 
         def hung_up(guest: Guest, reason: str, now: float) -> None:
@@ -94,9 +95,7 @@ class Rig:
 
     def finish(self, now: float) -> None:
         """The end of a wake-up."""
-        while self.dirty:
-            guest, _ = self.dirty.popitem()
-            guest.flush(now)
+        self.dirty.flush(now)
 
 
 def test_what_comes_in_is_deframed_and_handed_on() -> None:

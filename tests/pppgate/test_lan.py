@@ -42,12 +42,11 @@ class Lan:
         context = Context(host, policy, Deadlines(), Random(5), lambda sentence: None, self.count)  # type: ignore[arg-type]
         self.gateway = Gateway(context, gateway, Dns(context, self.config.dns.packed))
         self.pool = Pool(self.config.net, (gateway, self.config.dns.packed), self.config.guest.packed)
-        self.dirty: dict[BridgePort, None] = {}
         self.said: list[str] = []
         around = Surroundings(
             watcher=FakeWatcher(),
             deadlines=context.deadlines,
-            dirty=self.dirty,  # type: ignore[arg-type]
+            dirty=context.dirty,
             random=Random(5),
             say=self.said.append,
             detail=self.said.append,
@@ -80,9 +79,7 @@ class Lan:
         return port.sent
 
     def flush(self) -> None:
-        self.gateway.flush(self.now)
-        while self.dirty:
-            self.dirty.popitem()[0].flush(self.now)
+        self.gateway.context.dirty.flush(self.now)
 
     def dhcp(self, cable: int, source: bytes, kind: str, **fields: object) -> dict[str, object] | None:
         """One message of a client; the options of the answer, with `yiaddr`, or None."""

@@ -122,9 +122,7 @@ class Two:
         self.first.up()
         self.second = SerialWorld(config=config, guest_config=guest, seed=50)
         self.second.shared = self.first.shared
-        self.second.context, self.second.gateway, self.second.dirty = (
-            self.first.context, self.first.gateway, self.first.dirty,
-        )  # fmt: skip
+        self.second.context, self.second.gateway = self.first.context, self.first.gateway
 
 
 def second_session(two: Two) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from scapy.layers.dhcp import BOOTP, DHCP
 
 from ipcp.pool import Pool
+from nat.deadlines import Deadlines
 from pppgate.dhcp.leases import PoolLeases
 from pppgate.dhcp.server import Answer, DhcpServer, Settings
 
@@ -110,7 +111,7 @@ class Bench:
         self.count: Counter[str] = Counter()
         self.used: dict[bytes, str] = {}  # addresses that hosts use, and the key by which each host is known
         self.pool = Pool(IPv4Network(net), taken, first)
-        self.leases = PoolLeases(self.pool, self._in_use, LEASE)
+        self.leases = PoolLeases(self.pool, self._in_use, Deadlines(), LEASE)
         self.server = DhcpServer(self.leases, lambda: self.settings, self.count)
 
     def _in_use(self, address: bytes, key: str) -> bool:

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from nat.line import Line
 from pppgate.eoppp.call import Agreed, Terms
 from pppgate.eoppp.dialler import Dialler, Habits
-from pppgate.flusher import Dirty
 from pppgate.surroundings import Surroundings
 from serialport.port import HangUp, LinkBase, Port, PortError
 from tests.support.ppp_ends import End, server
@@ -164,7 +164,7 @@ class World:
         self.status: list[int] = []
         self.customer = Customer()
         self.deadlines = Deadlines()
-        self.dirty: Dirty = {}
+        self.dirty = Dirty()
         around = Surroundings(
             self.clock,
             self.deadlines,
@@ -192,8 +192,7 @@ class World:
         for _ in range(500):
             busy = self.clock.fire()
             self.deadlines.expire(self.clock.time)
-            while self.dirty:
-                self.dirty.popitem()[0].flush(self.clock.time)
+            self.dirty.flush(self.clock.time)
             wire, far = self.wire, self.server
             if wire is not None:
                 busy |= self._carry(wire, far)

@@ -20,7 +20,6 @@ from nat.forward import Forwards
 from nat.gateway import Gateway
 from nat.rules import Policy
 from nat.wire.ipv4 import TCP
-from pppgate.guest import Guest
 from pppgate.notices import Notices
 from pppgate.session import Session, Shared
 from serialport.port import HangUp
@@ -162,7 +161,6 @@ class SerialWorld:
         self.gateway = Gateway(self.context, GATEWAY, Dns(self.context, DNS))
         self.gateway.forwards = Forwards(self.context, self.gateway)
         self.watcher = VirtualWatcher(self)
-        self.dirty: dict[Guest, None] = {}
         self.shared = Shared(
             gateway=self.gateway,
             pool=Pool(IPv4Network("10.0.2.0/24"), (GATEWAY, DNS), GUEST),
@@ -172,7 +170,7 @@ class SerialWorld:
             taps=(),
             say=self.said.append,
             random=Random(seed + 2),
-            dirty=self.dirty,
+            dirty=self.context.dirty,
         )
         self.ports = itertools.count(10)
         self.ended: list[str] = []
@@ -267,17 +265,10 @@ class SerialWorld:
             moved = self._move_line()
             moved |= self._move_gateway()
             moved |= self.host.ready(self.now)
-            self._flush()
+            self.context.dirty.flush(self.now)
             if not moved and not self.end.line and not (self.port.held and not self.rate):
                 return
         raise AssertionError("it never comes to rest")
-
-    def _flush(self) -> None:
-        self.gateway.flush(self.now)
-        while self.dirty:
-            guest, _ = self.dirty.popitem()
-            guest.flush(self.now)
-            self.gateway.flush(self.now)
 
     def _put(self, data: bytes, to_guest: bool) -> None:
         if self.cut:

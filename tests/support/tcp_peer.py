@@ -238,7 +238,7 @@ class World:
     def settle(self) -> None:
         """Everything that happens without time passing."""
         for _ in range(100_000):
-            self.table.flush(self.now)
+            self.table.context.dirty.flush(self.now)
             sent, self.line.sent = self.line.sent, []
             for packet in sent:
                 self.transmit(packet, True)
@@ -254,7 +254,7 @@ class World:
                 else:
                     self.table.receive(packet, self.now)
             moved |= self.host.ready(self.now)
-            if not moved and not self.table.dirty:
+            if not moved and not self.table.context.dirty:
                 return
         raise AssertionError("it never comes to rest")
 

@@ -108,12 +108,12 @@ def test_nothing_is_dropped_in_front_of_a_fast_line(mtu: int) -> None:
     acknowledgement = flow.snd_nxt & 0xFFFFFFFF
     ack = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=2, acknowledgement=acknowledgement, flags=ACK, window=65535)
     table.receive(ack, 0.0)
-    table.flush(0.0)
+    table.context.dirty.flush(0.0)
     flow.recovery.cwnd = 1 << 20
     line.take(1 << 20)
     host.sockets[0].arriving += bytes(1 << 20)
     while host.ready(0.0):
-        table.flush(0.0)
+        table.context.dirty.flush(0.0)
     assert line.count["line.queue_full"] == 0
     assert line.room(flow) < 2 * mtu
     sent = sum(len(packet) - 40 for packet in line.take(1 << 20))

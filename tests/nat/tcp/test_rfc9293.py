@@ -53,7 +53,7 @@ class Script:
 
     def out(self) -> list[Segment]:
         """What the gateway has sent since the last look, the wake-up being over."""
-        self.table.flush(self.now)
+        self.table.context.dirty.flush(self.now)
         sent, self.line.sent = self.line.sent, []
         return [Segment(packet) for packet in sent]
 
@@ -142,7 +142,7 @@ def test_rst_then_syn_in_one_batch_opens_anew() -> None:  # passt f984003
     script = Script().open()
     script.send(RST, 1, 0)
     script.send(SYN, 1000, 0)
-    script.table.flush(script.now)
+    script.table.context.dirty.flush(script.now)
     assert script.host.sockets[0].closed and len(script.table.connecting) == 1
 
 

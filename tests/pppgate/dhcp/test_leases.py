@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ipcp.pool import Pool
+from nat.deadlines import Deadlines
 from pppgate.dhcp.leases import ASIDE, ASIDE_MOST, GRACE, HOLD, KEYS_MOST, PoolLeases
 from pppgate.dhcp.server import Settings
 from tests.support.dhcp_bench import ACK, DECLINE, DISCOVER, LEASE, NAK, OFFER, RELEASE, REQUEST, Bench, ip, message
@@ -22,7 +23,7 @@ class Case:
         first = network.network_address
         self.pool = Pool(network, ((first + 1).packed,), (first + 2).packed)
         self.used: dict[bytes, str] = {}  # addresses that hosts use, and the key by which each host is known
-        self.leases = PoolLeases(self.pool, self._in_use, lease)
+        self.leases = PoolLeases(self.pool, self._in_use, Deadlines(), lease)
 
     def _in_use(self, address: bytes, key: str) -> bool:
         return address in self.used and self.used[address] != key

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nat.dirty import Dirty
 from nat.line import Line
 from nat.wire.ipv4 import DONT_FRAGMENT, build_ipv4, build_udp, checksum
 from pppgate.eoppp.bridge import (
@@ -157,7 +158,7 @@ def test_broadcasts_and_what_is_not_ip_stay_on_the_segment_and_do_not_dial():
     it = rig()
     it.bridge.link_down(NOW)
     router, group = b"\x52\x55" + SERVER, b"\x01\0\x5e\0\0\xfb"
-    segment = Segment(router, SERVER, it.bridge, FakeDhcp(), FakeWatcher(), {}, lambda said: None, it.count)
+    segment = Segment(router, SERVER, it.bridge, FakeDhcp(), FakeWatcher(), Dirty(), lambda said: None, it.count)
     guest, other = FakePort(0), FakePort(1)
     ends = [segment.attach(port, NOW) for port in (guest, other)]
     stay = [

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nat.dirty import Dirty
 from nat.wire.ipv4 import build_ipv4, build_udp
 from pppgate.dhcp.server import Answer
 from pppgate.ether import arp
@@ -147,7 +148,7 @@ class World:
         self.uplink = FakeUplink()
         self.dhcp = FakeDhcp()
         self.watcher = FakeWatcher()
-        self.dirty: dict[BridgePort, None] = {}
+        self.dirty = Dirty()
         self.said: list[str] = []
         self.count: Counter[str] = Counter()
         self.now = 0.0
@@ -157,7 +158,7 @@ class World:
             self.uplink,
             self.dhcp,
             self.watcher,
-            self.dirty,  # type: ignore[arg-type]
+            self.dirty,
             self.said.append,
             self.count,
         )
@@ -181,8 +182,7 @@ class World:
         self.flush()
 
     def flush(self) -> None:
-        while self.dirty:
-            self.dirty.popitem()[0].flush(self.now)
+        self.dirty.flush(self.now)
 
     def heard(self, number: int) -> list[bytes]:
         """What came to the guest since the last look."""
