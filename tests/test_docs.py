@@ -353,15 +353,21 @@ def test_links_lead_somewhere(page: str, target: str) -> None:
     assert not anchor or anchor in anchors(there.read_text())
 
 
-def test_every_page_can_be_reached_from_the_readme() -> None:
-    reached = {
-        str((ROOT / target.partition("#")[0]).relative_to(ROOT)) for page, target in links() if page == "README.md"
+def test_every_page_is_named_on_another_one() -> None:
+    named = {
+        (page, str(((ROOT / page).parent / path).resolve().relative_to(ROOT.resolve())))
+        for page, target in links()
+        if "://" not in target and (path := target.partition("#")[0])
     }
-    assert reached >= set(PAGES) - {"README.md"}
+    named |= {(page, code) for page, text in PAGES.items() for code in CODE.findall(prose(text))}
+    for page in PAGES:
+        assert page == "README.md" or any(there == page != here for here, there in named)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_are_named_are_there(page: str) -> None:
+    if page == "docs/scenarios.md":
+        return  # it names files of other projects
     for code in CODE.findall(prose(PAGES[page])):
         if re.fullmatch(r"((tests|contrib|docs|\.ci)|" + "|".join(PACKAGES) + r")/[\w./-]+", code):
             assert (ROOT / code).exists() or code == "docs/scenarios.md", code
@@ -385,9 +391,10 @@ def value(name: str) -> float:
     """The number that a constant has, or a field of a dataclass by default."""
     owner, _, field = name.rpartition(".")
     if owner.rpartition(".")[2][:1].isupper():
-        (default,) = (each.default for each in dataclasses.fields(resolve(owner)) if each.name == field)
-        return float(default)
-    found = resolve(name)
+        defaults: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(resolve(owner))}
+        found = defaults[field]
+    else:
+        found = resolve(name)
     assert isinstance(found, int | float)
     return float(found)
 
@@ -496,12 +503,6 @@ def test_every_kind_of_link_is_in_its_table() -> None:
 
 def test_the_readme_is_short() -> None:
     assert PAGES["README.md"].count("\n") <= README_LINES_MOST
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_lines_are_not_long_but_in_tables_and_blocks(page: str) -> None:
-    for line in prose(PAGES[page]).splitlines():
-        assert len(line) <= 121 or line.startswith("|") or "](" in line, line
 
 
 @pytest.mark.parametrize("page", PAGES)
