@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import socket
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,7 @@ import pytest
 from contrib.bench import main as bench
 from lcp.packet import CODE_NAMES, Protocol, protocol_name
 from pppgate import cli
-from pppgate.config import DEFAULTS, build
+from pppgate.config import OF_PROGRAM, SETTINGS, CallConfig, Config, NetworkConfig, build, load
 from pppgate.eoppp import cli as eoppp
 from pppgate.hints import hints
 from pppgate.links import open_links
@@ -107,7 +106,8 @@ def test_commands_are_understood(words: list[str], tmp_path: Path, monkeypatch: 
         return
     if "--auth" in words:
         words = [word if word != "FILE" else "any" for word in words]
-    open_links(cli.parse(words).links)
+    for network in cli.parse(words).networks:
+        open_links(network.links)
 
 
 def test_there_are_commands_on_the_pages_of_a_user() -> None:
@@ -148,9 +148,18 @@ def test_the_projects_own_programs_are_there(line: str) -> None:
 
 
 @pytest.mark.parametrize("block", [block for _, block in blocks("toml")])
-def test_configurations_are_understood(block: str) -> None:
-    config = build({name.replace("-", "_"): value for name, value in tomllib.loads(block).items()})
-    open_links(config.links)
+def test_configurations_are_understood(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "pppgate.toml"
+    path.write_text(block)
+    for network in build(load(str(path))).networks:
+        open_links(network.links)
+
+
+def test_the_example_has_every_setting() -> None:
+    text = (ROOT / "contrib/examples/pppgate.toml").read_text()
+    build(load(str(ROOT / "contrib/examples/pppgate.toml")))
+    named = {name.replace("-", "_") for name in re.findall(r"^(?:# )?([\w-]+) = ", text, re.MULTILINE)}
+    assert named >= {*SETTINGS["nat"], *OF_PROGRAM}
 
 
 @pytest.mark.parametrize("block", [block for _, block in blocks("python") if "import machine" not in block])
@@ -191,7 +200,7 @@ def test_the_lines_for_emulators_are_those_that_the_program_says(url: str) -> No
 
 @pytest.mark.parametrize(("emulator", "command", "line"), rows(section("README.md", "Use it"))[:3])
 def test_the_three_lines_of_the_readme_are_those_that_the_program_says(emulator: str, command: str, line: str) -> None:
-    (link,) = open_links(cli.parse(shlex.split(command.strip("`"))[1:]).links).all
+    (link,) = open_links(cli.parse(shlex.split(command.strip("`"))[1:]).networks[0].links).all
     link.path = link.url.partition(":")[2]  # as if it had been started
     link.path = f"127.0.0.1:{link.path}" if link.path.isdigit() else link.path
     said = dict(each.split(maxsplit=1) for each in hints(link) if not each.startswith(" "))
@@ -466,28 +475,49 @@ def test_the_page_of_options_has_every_option_and_no_other(title: str, parser: a
             assert metavar == (metavars[name] or "")
 
 
-def test_defaults_are_those_of_the_configuration() -> None:
-    for cells in option_rows("Options of pppgate"):
-        name = CODE.findall(cells[0])[-1].split()[0].removeprefix("--no-").removeprefix("--").replace("-", "_")
-        default = DEFAULTS.get(name)
-        if name == "resolver" or name not in DEFAULTS:
+def defaults(*kinds: type[Any]) -> dict[str, Any]:
+    return {each.name: each.default for kind in kinds for each in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize(
+    ("title", "set_by"),
+    [
+        ("Options of pppgate", defaults(NetworkConfig, Config)),
+        ("Options of pppgate eoppp", defaults(NetworkConfig, Config, CallConfig) | {"echo_interval": 10.0, "dns": ()}),
+    ],
+    ids=["pppgate", "eoppp"],
+)
+def test_defaults_are_those_of_the_configuration(title: str, set_by: dict[str, Any]) -> None:
+    unset = {"none", "off", "never", "0", "those of `/etc/resolv.conf`", "the server's"}
+    for cells in option_rows(title):
+        name = (
+            CODE.findall(cells[0])[0]
+            .split()[0]
+            .strip("-")
+            .replace("-", "_")
+            .replace("v", "verbose", cells[0][1:3] == "-v")
+        )
+        default = set_by.get(name)
+        if name not in set_by or default is dataclasses.MISSING or cells[1] == "needed":
             continue
-        if not default:
-            assert cells[1] in ("none", "off", "0"), name
-        else:
-            assert f"{default:g}" if isinstance(default, float) else str(default) in cells[1], name
-
-
-def test_defaults_of_eoppp_are_those_of_its_parser() -> None:
-    actions = {name: action for action in eoppp.parser()._actions for name in action.option_strings}
-    for cells in option_rows("Options of pppgate eoppp"):
-        action = actions[CODE.findall(cells[0])[0].split()[0]]
-        if action.required:
-            assert cells[1] == "needed"
-        elif isinstance(action.default, int | float) and action.default > 1:
-            assert cells[1] == f"{action.default:g}"
-        elif action.default is True:
+        if isinstance(default, bytes):
+            assert cells[1] == "none"
+        elif not default:
+            assert cells[1] in unset, name
+        elif default is True:
             assert cells[1] == "on"
+        else:
+            assert (f"{default:g}" if isinstance(default, float) else str(default)) in cells[1], name
+
+
+def test_the_table_of_settings_says_which_network_takes_them() -> None:
+    """A setting is an option with another spelling; what the command line cannot say stands in the text."""
+    said = {
+        cells[0].strip("`"): CODE.findall(cells[1]) for cells in rows(section("docs/options.md", "Several networks"))
+    }
+    assert {uplink: [name.replace("-", "_") for name in names] for uplink, names in said.items()} == {
+        uplink: list(names) for uplink, names in SETTINGS.items()
+    }
 
 
 def test_every_kind_of_link_is_in_its_table() -> None:
