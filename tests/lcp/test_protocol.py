@@ -1,4 +1,4 @@
-"""LCP against packets made by hand: the torture list of RFC 1661, and what goes out seen by scapy."""
+"""LCP against packets made by hand: the edges of RFC 1661, and what goes out seen by scapy."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""nat.dns: relaying, torture 1d's forgeries, retries, and that nothing is ever parsed beyond the question."""
+"""nat.dns: relaying, forged replies, retries, and that nothing is ever parsed beyond the question."""
 
 import socket
 import time
@@ -89,7 +89,7 @@ def test_each_query_has_a_fresh_socket_and_id() -> None:
 
 
 def test_ids_are_evenly_spread() -> None:
-    """Scorecard 22."""
+    """Chi squared over sixteen buckets."""
     setup = Setup()
     counts: Counter[int] = Counter()
     rounds = 4000

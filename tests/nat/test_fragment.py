@@ -1,4 +1,4 @@
-"""nat.fragment: torture 1a (FragmentSmack and its kin) and 2d, round trips, bounds."""
+"""nat.fragment: overlaps, FragmentSmack (CVE-2018-5391) and its kin, round trips, bounds."""
 
 import time
 from random import Random
@@ -193,7 +193,7 @@ def test_expiry_tells_only_of_datagrams_whose_first_fragment_came() -> None:
 
 
 def test_a_flood_stays_within_the_bounds() -> None:
-    """Scorecard 13, a tenth of a million of them."""
+    """A hundred thousand fragments, sound and hostile."""
     setup = Setup()
     random = Random(5)
     for number in range(100_000):

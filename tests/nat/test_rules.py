@@ -1,4 +1,4 @@
-"""nat.rules: torture 1d's forbidden destinations, one by one, and that only the rest is asked of the host."""
+"""nat.rules: forbidden destinations, one by one, and that only the rest is asked of the host."""
 
 from ipaddress import IPv4Address, IPv4Network
 from socket import inet_aton

@@ -215,7 +215,7 @@ def test_dont_fragment_and_the_mtu_that_is_told() -> None:
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_every_errno_at_sendto(number: int) -> None:
-    """PA ec416fd: the flow stays whole, and goes on when the trouble is over."""
+    """After passt ec416fd: the flow stays whole, and goes on when the trouble is over."""
     setup = Setup()
     setup.receive(udp())
     setup.sock.failures.extend((number, number))
@@ -255,7 +255,7 @@ def test_no_socket_to_be_had(number: int) -> None:
 
 
 def test_churning_tuples_stay_within_the_cap() -> None:
-    """Scorecard 12."""
+    """After vpnkit #406: ports that are used once and never again must not hold sockets."""
     setup = Setup(limits=Limits(udp_flows=64))
     for number in range(30_000):
         setup.receive(udp(sport=1 + number, dport=1 + number % 7), number / 1e4)
@@ -319,7 +319,7 @@ DENIED = ("127.0.0.1", "0.0.0.0", "169.254.169.254", "100.100.100.200", "10.0.2.
 
 @pytest.mark.parametrize("address", DENIED)
 def test_denied_destinations_make_no_socket(address: str) -> None:
-    """Scorecard 21: no system call for them."""
+    """They cost no system call."""
     setup = Setup()
     setup.host.owned.add(socket.inet_aton("203.0.113.99"))
     packet = udp(destination=socket.inet_aton(address), dport=53)

@@ -354,7 +354,7 @@ def test_forged_frames_change_nothing_and_reach_nobody() -> None:
 
 
 def test_a_hundred_thousand_client_addresses_lease_one() -> None:
-    """torture 1c: each message names another card, all come from one."""
+    """Each message names another card, all come from one."""
     lan = Lan()
     cable = lan.plug()
     address = lan.lease(cable, mac(1))

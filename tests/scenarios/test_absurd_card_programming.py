@@ -1,4 +1,4 @@
-"""torture.md 1c, the NE2000: every absurd programming is harmless and bounded, by the name of what others got wrong."""
+"""The NE2000: every absurd programming is harmless and bounded, by the name of what others got wrong."""
 
 import random
 import time
@@ -220,7 +220,7 @@ def test_every_transmit_page_and_length() -> None:
             bench.sent.clear()
 
 
-def test_the_scorecards_million_of_random_port_accesses() -> None:
+def test_a_million_random_port_accesses() -> None:
     """Eight accesses and a frame, over and over; put in order every 64 accesses, lest most fall on a dead chip."""
     dice = random.Random(8390)
     bench = Bench()

@@ -1,4 +1,4 @@
-"""Scorecard rows 11 and 20: a host that is out of descriptors, out of memory or without a network."""
+"""A host that is out of descriptors, out of memory or without a network."""
 
 import errno
 import json
@@ -45,8 +45,8 @@ def echo_port() -> Iterator[int]:
     listener.close()
 
 
-def test_row_11_sixty_four_descriptors(echo_port: int) -> None:
-    """VK #406: with real sockets. No exit, no spinning, what stands goes on, and one second after it is well again."""
+def test_sixty_four_descriptors(echo_port: int) -> None:
+    """After vpnkit #406, with real sockets: no exit, no spinning, what stands goes on, and is well a second after."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.exhausted_gateway", str(echo_port)],
@@ -65,8 +65,8 @@ SITES = ("connect", "connected", "udp", "udp send", "udp receive", "ping", "ping
 
 @pytest.mark.parametrize("failure", EXHAUSTED, ids=errno.errorcode.get)
 @pytest.mark.parametrize("site", SITES)
-def test_row_11_every_errno_at_every_system_call(site: str, failure: int) -> None:
-    """PA ec416fd: an error on the way must not leave a flow half made. The same once more, without error, works."""
+def test_every_errno_at_every_system_call(site: str, failure: int) -> None:
+    """After passt ec416fd: an error on the way leaves no flow half made, and the next try works."""
     world = SerialWorld()
     world.up()
     canary = Canary(world)
@@ -118,7 +118,7 @@ def test_row_11_every_errno_at_every_system_call(site: str, failure: int) -> Non
     canary.finish()
 
 
-def test_row_20_the_network_goes_away_and_comes_back() -> None:
+def test_the_network_goes_away_and_comes_back() -> None:
     world = SerialWorld()
     world.up()
     host = world.host

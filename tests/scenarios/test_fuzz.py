@@ -1,4 +1,4 @@
-"""Scorecard row 7: arbitrary and nearly right input for every parser, through a whole gateway.
+"""Arbitrary and nearly right input for every parser, through a whole gateway.
 
 Whatever comes, nothing is raised, it takes less than a moment, and a connection that was open stays exact.
 """
@@ -118,7 +118,7 @@ TARGETS: dict[str, st.SearchStrategy[tuple[int, bytes]]] = {
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_row_7_any_frames(target: str) -> None:
+def test_any_frames(target: str) -> None:
     auth = target in ("PAP", "CHAP")
     config = LinkConfig(auth=Anyone()) if auth else LinkConfig()
     guest = LinkConfig(credentials=Credentials(b"bob", b"x")) if auth else LinkConfig()
@@ -145,7 +145,7 @@ def test_row_7_any_frames(target: str) -> None:
 
 @settings(max_examples=40, deadline=None, database=None, derandomize=True)
 @given(st.lists(st.binary(max_size=300), max_size=20))
-def test_row_7_any_octets(pieces: list[bytes]) -> None:
+def test_any_octets(pieces: list[bytes]) -> None:
     world = SerialWorld()
     world.up()
     canary = Canary(world, 4000)
@@ -158,7 +158,7 @@ def test_row_7_any_octets(pieces: list[bytes]) -> None:
 
 @settings(max_examples=40, deadline=None, database=None, derandomize=True)
 @given(st.data())
-def test_row_7_segments_of_the_canary_itself(data: st.DataObject) -> None:
+def test_segments_of_the_canary_itself(data: st.DataObject) -> None:
     """Nearly right sequence numbers: whatever a guest does to its own connection, the gateway stands."""
     world = SerialWorld()
     world.up()
@@ -188,7 +188,7 @@ def test_row_7_segments_of_the_canary_itself(data: st.DataObject) -> None:
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(st.lists(st.binary(max_size=120), max_size=8))
-def test_row_7_any_answers_of_a_resolver(replies: list[bytes]) -> None:
+def test_any_answers_of_a_resolver(replies: list[bytes]) -> None:
     world = SerialWorld()
     world.up()
     world.transmit(build_udp(GUEST, 3000, DNS, 53, b"\1\2\1\0\0\1" + bytes(6) + b"\1a\0\0\1\0\1"))

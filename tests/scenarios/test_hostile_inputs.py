@@ -1,6 +1,6 @@
-"""Scorecard row 6: the replay corpus through a whole gateway, whole, octet by octet, and split at every octet.
+"""The corpus of hostile inputs through a whole gateway, whole, octet by octet, and split at every octet.
 
-Assertion A for each case: its counter moves, nothing is raised, nothing longer than the trigger comes back, and a
+For each case: its counter moves, nothing is raised, nothing longer than the trigger comes back, and a
 connection that was open before ends with every octet in its place; afterwards nothing is left open.
 """
 

@@ -1,4 +1,4 @@
-"""torture.md 1a and 1b beyond the replay corpus: what takes a configuration, several guests or several steps."""
+"""Hostile peers beyond the corpus of single inputs: what takes a configuration, several guests or several steps."""
 
 import time
 
@@ -43,8 +43,8 @@ def options(size: int) -> bytes:
 
 @pytest.mark.parametrize("peer_mru", (68, 296, 1500, 65535))
 @pytest.mark.parametrize("protocol", (0xC021, 0x8021))
-def test_pp_c82ddc5_no_control_frame_exceeds_1500_or_the_peers_mru(peer_mru: int, protocol: int) -> None:
-    """(i) a full Configure-Request without IP-Address, whose Nak would append; (ii) a large MRU, then huge codes."""
+def test_no_control_frame_exceeds_1500_or_the_peers_mru(peer_mru: int, protocol: int) -> None:
+    """After pppd c82ddc5: full Configure-Requests without IP-Address, large MRUs, then huge codes."""
     world = SerialWorld(guest_config=LinkConfig(mru=peer_mru))
     world.up()
     canary = Canary(world)
@@ -171,8 +171,8 @@ def test_a_guest_that_asks_for_anothers_address_does_not_get_its_connections() -
     assert not second.packets
 
 
-def test_pa_a469fc3_a_full_line_loses_nothing() -> None:
-    """What the line's queue refuses is sent again: the sequence numbers tell the truth."""
+def test_a_full_line_loses_nothing() -> None:
+    """After passt a469fc3: what the line's queue refuses is sent again: the sequence numbers tell the truth."""
     world = SerialWorld(rate=115_200.0)
     world.up()
     canary = Canary(world, 100_000)
@@ -216,7 +216,7 @@ def test_every_packet_fits_a_line_of_68_octets() -> None:
         (6667, b"PRIVMSG x :\x01DCC SEND f 167772687 1024 4294967295\x01\r\n" * 20),  # CVE-2020-7039: IRC DCC
         (7070, b"\x50\x4e\x41\x00\x0a\x00\x00\x00\x00\x01\x00\x02\x00\x01\x00\x00"),  # CVE-2020-8608: RealAudio
         (7070, b"\x00\x00\x01\x00\x02\x00"),
-        (21, b"PORT 10,0,2,15,4,1\r\n"),  # LS: FTP
+        (21, b"PORT 10,0,2,15,4,1\r\n"),  # FTP
         # CVE-2020-28041
         (5060, b"A" * 1440 + b"REGISTER sip:evil.example SIP/2.0\r\nContact: <sip:x@10.0.2.15:445>\r\n\r\n"),
     ),
@@ -244,7 +244,7 @@ def test_cve_2020_1983_65535_octets_in_pieces_of_8_cost_bounded_time() -> None:
     canary.finish()
 
 
-def test_pa_f984003_rst_then_syn_of_the_same_ports_in_one_write() -> None:
+def test_rst_then_syn_of_the_same_ports_in_one_write() -> None:
     world = SerialWorld()
     world.up()
     old, sock = world.connect(port=40_001, close=False)
@@ -257,7 +257,7 @@ def test_pa_f984003_rst_then_syn_of_the_same_ports_in_one_write() -> None:
 
 
 def test_no_reply_is_made_twice_for_one_frame() -> None:
-    """A reflection of all that the gateway says, back at it, dies out (1994-4.1, 1d: no error for an error)."""
+    """All that the gateway says, sent back at it, dies out (RFC 1994 section 4.1; RFC 1122 section 3.2.2)."""
     world = SerialWorld()
     world.up()
     canary = Canary(world)

@@ -1,4 +1,4 @@
-"""Scorecard rows 1, 3, 17, 18 and 19: whole connections through real framing and PPP over a line with faults."""
+"""Whole connections through real framing and PPP over a line with faults."""
 
 from collections.abc import Callable
 from random import Random
@@ -49,8 +49,8 @@ def quiet(world: SerialWorld, **options: object) -> object:
     return world.connect(sack=True, window=32768, close=False, **options)
 
 
-# Row 1: RTT 100 ms, window 32 KiB.  Where smoltcp publishes a figure for the cell, octets a second, it is the bar; the
-# other bars are half of what was measured when this was written, with 0.5 to 10 MiB and the worst of 5 seeds:
+# RTT 100 ms, window 32 KiB.  Where smoltcp publishes a figure for the cell, octets a second, it is the bar; the other
+# bars are half of what was measured when this was written, with 0.5 to 10 MiB and the worst of 5 seeds:
 # 319,687 (0%; smoltcp 322,945, which fills the window to the octet), 222,155 (0.1%), 83,718 (1%), 57,102 (2%),
 # 30,516 (5%), 15,055 (10%; smoltcp, without congestion control, 37,775), 3,881 (20%), 1,209 (30%; smoltcp 1,156).
 CELLS = [(0.0, 10, 0.98 * 322_945), (0.001, 4, 110_000), (0.01, 2, 42_000), (0.02, 1, 28_000), (0.05, 1, 15_000),
@@ -58,7 +58,7 @@ CELLS = [(0.0, 10, 0.98 * 322_945), (0.001, 4, 110_000), (0.01, 2, 42_000), (0.0
 
 
 @pytest.mark.parametrize(("loss", "mib", "bar"), CELLS)
-def test_row_1_download_under_frame_loss(loss: float, mib: float, bar: float) -> None:
+def test_download_under_frame_loss(loss: float, mib: float, bar: float) -> None:
     world = SerialWorld(seed=4, delay=0.05)
     world.up()
     guest, sock = quiet(world)
@@ -73,7 +73,7 @@ def test_row_1_download_under_frame_loss(loss: float, mib: float, bar: float) ->
 
 
 @pytest.mark.parametrize("loss", (0.0, 0.01, 0.1, 0.3))
-def test_row_1_upload_under_frame_loss(loss: float) -> None:
+def test_upload_under_frame_loss(loss: float) -> None:
     world = SerialWorld(seed=3, delay=0.05)
     world.up()
     data = world.random.randbytes(int(MIB if loss < 0.1 else MIB / 8))
@@ -87,7 +87,7 @@ def test_row_1_upload_under_frame_loss(loss: float) -> None:
     ("errors", "mru"),
     [(1e-5, 1500), (1e-5, 576), (1e-5, 296), (1e-4, 1500), (1e-4, 576), (1e-4, 296), (1e-3, 296)],
 )
-def test_row_3_octet_errors(errors: float, mru: int) -> None:
+def test_octet_errors(errors: float, mru: int) -> None:
     config = LinkConfig(mru=mru)
     world = SerialWorld(seed=7, delay=0.005, config=config, guest_config=config)
     world.up()
@@ -105,7 +105,7 @@ def test_row_3_octet_errors(errors: float, mru: int) -> None:
 
 
 @pytest.mark.parametrize("mru", (1500, 296))
-def test_row_17_a_mebibyte_and_fin_to_a_guest_at_9600_baud(mru: int) -> None:
+def test_a_mebibyte_and_fin_to_a_guest_at_9600_baud(mru: int) -> None:
     world = SerialWorld(rate=960, guest_config=LinkConfig(mru=mru))
     world.up(60)
     guest, sock = world.connect(sack=True, window=32768, close=False, mss=mru - 40)
@@ -121,8 +121,8 @@ def test_row_17_a_mebibyte_and_fin_to_a_guest_at_9600_baud(mru: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_row_17_both_ends_close_at_any_time(seed: int) -> None:
-    """GV 13822076: an end of file that raced a pending write lost data."""
+def test_both_ends_close_at_any_time(seed: int) -> None:
+    """After gvisor-tap-vsock 13822076: an end of file that raced a pending write lost data."""
     random = Random(seed)
     world = SerialWorld(seed=seed, delay=0.01, rate=random.choice((0.0, 11_520.0)))
     world.up()
@@ -141,7 +141,7 @@ def test_row_17_both_ends_close_at_any_time(seed: int) -> None:
     assert not world.host.open() and not world.station.tcp.flows
 
 
-def test_row_18_a_guest_reset_at_a_hundred_points() -> None:
+def test_a_guest_reset_at_a_hundred_points() -> None:
     """It is up again within a second of its first Configure-Request, hears nothing of its predecessor, and answers
     the gateway's questions about old connections with RST, so that they end."""
     random = Random(18)
@@ -166,7 +166,7 @@ def test_row_18_a_guest_reset_at_a_hundred_points() -> None:
     assert not world.station.tcp.flows and not world.host.open()
 
 
-def test_row_18_nothing_that_waited_for_the_old_guest_reaches_the_new_one() -> None:
+def test_nothing_that_waited_for_the_old_guest_reaches_the_new_one() -> None:
     world = SerialWorld(rate=11_520.0)
     world.up()
     guest, sock = world.connect(close=False)
@@ -181,7 +181,7 @@ def test_row_18_nothing_that_waited_for_the_old_guest_reaches_the_new_one() -> N
 
 
 @pytest.mark.parametrize("seconds", (5.0, 30.0, 90.0))
-def test_row_19_a_silent_line(seconds: float) -> None:
+def test_a_silent_line(seconds: float) -> None:
     world = SerialWorld(delay=0.01)
     world.up()
     canary = Canary(world, 200_000)
@@ -197,7 +197,7 @@ def test_row_19_a_silent_line(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("mru", (1500, 296, 68))
-def test_row_19_carrier_drop_in_a_transfer(mru: int) -> None:
+def test_carrier_drop_in_a_transfer(mru: int) -> None:
     """The guest dials in again, perhaps with a smaller MRU: its connections go on, in segments that fit."""
     world = SerialWorld(delay=0.01)
     world.up()
@@ -225,7 +225,7 @@ def test_row_19_carrier_drop_in_a_transfer(mru: int) -> None:
     assert longest[0] <= mru
 
 
-def test_row_19_carrier_drop_after_the_hosts_fin_and_a_smaller_mru() -> None:
+def test_carrier_drop_after_the_hosts_fin_and_a_smaller_mru() -> None:
     world = SerialWorld(delay=0.01)
     world.up()
     guest, sock = world.connect(close=False, sack=True)

@@ -1,4 +1,4 @@
-"""torture.md 2a and 2b: what the tests of lcp and ipcp leave, and lines that a mutation survived in."""
+"""Edges of LCP, IPCP and framing: an end at a time, two ends on a wire, and through a whole gateway."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""torture.md 2c: what tests/test_nat_tcp_rfc9293.py leaves of the TCP list, and lines that a mutation survived in."""
+"""Edges of TCP beyond tests/nat/tcp/test_rfc9293.py: calls, windows, ends, probes, acknowledgments."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""A process of its own for tests/test_torture_scorecard_host.py: the gateway with 64 descriptors and real sockets.
+"""A process of its own for tests/scenarios/test_exhausted_host.py: the gateway with 64 descriptors and real sockets.
 
 Arguments: the port of an echo server on 127.0.0.1, and one that listens and never answers.  Out: one line of JSON.
 """
