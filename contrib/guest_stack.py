@@ -20,7 +20,7 @@ from nat.fragment import Reassembler, deliver
 from nat.host import Host
 from nat.icmp import ECHO_REPLY, UNREACHABLE, ErrorSender, echo_reply
 from nat.line import Line
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.tcp.flow import TcpFlow
 from nat.tcp.flows import NoRoute, TcpFlows
 from nat.tcp.sender import State
@@ -55,9 +55,9 @@ class Stack:
         self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
         self.link.attach(self.ipcp.protocol, self.ipcp, self.ipcp.data_protocol)
         host = Host(loop, [])
-        policy = Policy(host, (NOBODY, 32), NOBODY)
+        rules = Rules(host, (NOBODY, 32), NOBODY)
         self.context = Context(
-            host, policy, Deadlines(loop.report), self.random, lambda sentence: None, dirty=Dirty(loop.report)
+            host, rules, Deadlines(loop.report), self.random, lambda sentence: None, dirty=Dirty(loop.report)
         )
         self.line = Line(NOBODY, 1500, self._mark, self.context.count)
         self.tcp = TcpFlows(self.context, self.line, self._route, ErrorSender(self.context, self.line, NOBODY))

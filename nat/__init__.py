@@ -1,1 +1,1 @@
-"""A guest's IP packets as ordinary sockets: TCP, UDP, ICMP, DNS, forwards, and the policy over them."""
+"""A guest's IP packets as ordinary sockets: TCP, UDP, ICMP, DNS, forwards, and the rules over them."""

@@ -9,7 +9,7 @@ from random import Random
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.host import Host
-from nat.rules import Policy
+from nat.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Limits:
 @dataclass(slots=True)
 class Context:
     host: Host
-    policy: Policy
+    rules: Rules
     deadlines: Deadlines
     random: Random
     notify: Callable[[str], None]  # one plain sentence for the person who runs the gateway; rate-limited there
@@ -39,3 +39,4 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     dirty: Dirty = field(default_factory=Dirty)
     """What has something to do when the wake-up ends; one for the whole event loop."""
+    network: str = ""  # its name, for the rules

@@ -18,9 +18,11 @@ from typing import Final
 from nat.context import Context
 from nat.fragment import deliver
 from nat.host import Resolver
+from nat.icmp import ErrorSender
 from nat.line import Line
+from nat.rules import Action, Direction, Question
 from nat.udp import parse_udp
-from nat.wire.ipv4 import build_udp
+from nat.wire.ipv4 import UDP, build_udp
 
 PORT: Final = 53
 # RFC 1035 section 4.1.1: id, flags, and the numbers of entries in the four sections.
@@ -126,6 +128,8 @@ class Dns:
     def __init__(self, context: Context, address: bytes) -> None:
         self.address = address
         self.count = context.count
+        self._rules = context.rules
+        self._network = context.network
         self._deadlines = context.deadlines
         self._host = context.host
         self._random: Random = context.random
@@ -134,8 +138,9 @@ class Dns:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def receive(self, line: Line, packet: bytes, hlen: int, now: float) -> None:
-        """A UDP packet from a guest to `address` port 53."""
+    def receive(self, line: Line, errors: ErrorSender, packet: bytes, hlen: int, now: float) -> None:
+        """A UDP packet from a guest to `address` port 53.  The rules are asked about each query that is not
+        outstanding."""
         parsed = parse_udp(packet, hlen, self.count)
         if parsed is None:
             return
@@ -152,6 +157,11 @@ class Dns:
             self.count["dns.coalesced"] += 1
             if len(pending.waiting) < MAX_WAITING:
                 pending.waiting[asker] = None
+            return
+        question = Question(line.address, self._network, Direction.OUT, UDP, self.address, PORT)
+        verdict = self._rules.decide(question)
+        if verdict.action is not Action.ALLOW:
+            errors.deny(question, verdict, packet, hlen, now)
             return
         pending = _Pending(self, key, line, query, end)
         pending.waiting[asker] = None

@@ -13,7 +13,7 @@ from errno import EAGAIN, EINTR, EMSGSIZE
 from functools import partial
 from socket import CMSG_SPACE, IPPROTO_IP, inet_aton, inet_ntoa, socket
 from sys import byteorder
-from typing import Final
+from typing import Final, NamedTuple
 
 from nat.context import Context
 from nat.fragment import deliver
@@ -29,11 +29,12 @@ from nat.icmp import (
     unreachable_code,
 )
 from nat.line import Line
-from nat.wire.ipv4 import DEFAULT_TTL, DONT_FRAGMENT, ICMP, build_icmp, checksum, dotted, sum16
+from nat.rules import Action, Direction, Question
+from nat.udp import ASKED
+from nat.wire.ipv4 import DEFAULT_TTL, DONT_FRAGMENT, ICMP, build_icmp, checksum, sum16
 
 BATCH: Final = 32  # messages read in one wake-up
 OUTSTANDING: Final = 256  # for each identifier: requests whose answers are let in
-JUDGED: Final = 1.0  # seconds for which the policy's word about an address holds
 _MAX_MESSAGE: Final = 65535
 _REFUSED: Final = "icmp.no_ping_socket"
 _HOW_TO: Final = (
@@ -42,10 +43,18 @@ _HOW_TO: Final = (
 )
 
 
+class _Contact(NamedTuple):
+    """An address that may be asked: which the host's is, and until when and under which rules that holds."""
+
+    target: bytes
+    until: float
+    revision: int
+
+
 class EchoFlow:
     """One identifier of the guest."""
 
-    __slots__ = ("flows", "guest_id", "wire_id", "sock", "raw", "asked", "judged", "used",
+    __slots__ = ("flows", "guest_id", "wire_id", "sock", "raw", "asked", "contacts", "used",
                  "deadline", "queued")  # fmt: skip
 
     def __init__(self, flows: "EchoFlows", guest_id: bytes, wire_id: bytes, sock: socket, *, raw: bool) -> None:
@@ -55,7 +64,7 @@ class EchoFlow:
         self.sock = sock
         self.raw = raw  # the socket is the guest's, not this flow's
         self.asked: dict[bytes, tuple[bytes, int]] = {}  # address + sequence -> (header for quoting, length)
-        self.judged: dict[bytes, float] = {}  # address -> until when it need not be judged again
+        self.contacts: dict[bytes, _Contact] = {}  # by address, as the guest knows it
         self.used = 0.0
         self.deadline = math.inf
         self.queued = math.inf
@@ -76,7 +85,8 @@ class EchoFlows:
         self.idle = context.limits.echo_idle
         self._count = context.count
         self._host = context.host
-        self._policy = context.policy
+        self._rules = context.rules
+        self._network = context.network
         self._limit = context.limits.echo_flows
         self._notify = context.notify
         self._random = context.random
@@ -105,10 +115,12 @@ class EchoFlows:
         destination = packet[16:20]
         ttl = packet[8]
         flow = self._flows.get(packet[hlen + 4 : hlen + 6])
-        if flow is None or now >= flow.judged.get(destination, -math.inf):
-            flow = self._admit(flow, packet, hlen, now)
-            if flow is None:
+        contact = None if flow is None else flow.contacts.get(destination)
+        if flow is None or contact is None or now >= contact.until or contact.revision != self._rules.revision:
+            admitted = self._admit(flow, packet, hlen, now)
+            if admitted is None:
                 return
+            flow, contact = admitted
         if destination != self._gateway:
             if ttl <= 1:
                 self._count["icmp.ttl_exceeded"] += 1
@@ -116,7 +128,7 @@ class EchoFlows:
                 return
             ttl -= 1
         flow.used = now
-        target = self._policy.host_address(destination)
+        target = contact.target
         asked = flow.asked
         key = target + packet[hlen + 6 : hlen + 8]
         asked.pop(key, None)
@@ -144,13 +156,14 @@ class EchoFlows:
 
     # Toward the outside
 
-    def _admit(self, flow: EchoFlow | None, packet: bytes, hlen: int, now: float) -> EchoFlow | None:
-        """The flow for a destination that is new or must be judged again; None when it cannot be."""
+    def _admit(self, flow: EchoFlow | None, packet: bytes, hlen: int, now: float) -> tuple[EchoFlow, _Contact] | None:
+        """The flow and the contact for a destination that is new or must be asked about again; None when it cannot
+        be."""
         destination = packet[16:20]
-        denial = self._policy.judge(destination)
-        if denial is not None:
-            what = f"ping of {dotted(destination)} from {dotted(packet[12:16])}"
-            self._errors.deny(denial, what, packet, hlen, now)
+        question = Question(self._line.address, self._network, Direction.OUT, ICMP, destination, 0)
+        verdict = self._rules.decide(question)
+        if verdict.action is not Action.ALLOW:
+            self._errors.deny(question, verdict, packet, hlen, now)
             return None
         if flow is None:
             flow = self._open(packet, hlen, now)
@@ -159,12 +172,12 @@ class EchoFlows:
             self._flows[flow.guest_id] = flow
             self._count["icmp.opened"] += 1
             self.deadlines.arm(flow, now + self.idle)
-        flow.judged.pop(destination, None)
-        if len(flow.judged) >= OUTSTANDING:
-            del flow.judged[next(iter(flow.judged))]
-        flow.judged[destination] = now + JUDGED
+        flow.contacts.pop(destination, None)
+        if len(flow.contacts) >= OUTSTANDING:
+            del flow.contacts[next(iter(flow.contacts))]
+        contact = flow.contacts[destination] = _Contact(verdict.address, now + ASKED, self._rules.revision)
         self._flows[flow.guest_id] = self._flows.pop(flow.guest_id)
-        return flow
+        return flow, contact
 
     def _open(self, packet: bytes, hlen: int, now: float) -> EchoFlow | None:
         if len(self._flows) >= self._limit:
@@ -281,7 +294,7 @@ class EchoFlows:
         flow.used = now
         self._identification = (self._identification + 1) & 0xFFFF
         packet = build_icmp(
-            self._policy.guest_address(address),
+            self._rules.guest_address(address),
             self._line.address,
             ECHO_REPLY,
             0,

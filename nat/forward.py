@@ -8,7 +8,7 @@ an address that the guest would have to route.
 
 import math
 from dataclasses import dataclass
-from socket import AF_INET, inet_pton, socket
+from socket import AF_INET, AF_INET6, inet_pton, socket
 from typing import Final, Literal, Protocol
 
 from nat.context import Context
@@ -16,8 +16,9 @@ from nat.fragment import deliver
 from nat.host import HostError
 from nat.icmp import unreachable_code
 from nat.line import Line
+from nat.rules import Action, Direction, Question, deny
 from nat.udp import parse_udp
-from nat.wire.ipv4 import build_udp, dotted
+from nat.wire.ipv4 import TCP, UDP, build_udp, dotted
 
 BATCH: Final = 32  # datagrams or callers taken in one wake-up
 PEERS: Final = 512  # callers of one UDP forward that are remembered
@@ -32,7 +33,7 @@ class _Gateway(Protocol):
     address: bytes
 
     def line(self, address: bytes) -> Line | None: ...
-    def open_tcp(self, line: Line, sock: socket, guest_port: int, now: float) -> bool: ...
+    def open_tcp(self, question: Question, sock: socket, now: float) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,25 @@ class Forwards:
         if caller is None:
             return False
         parsed = parse_udp(packet, hlen, self.context.count)
-        if parsed is not None:
+        if parsed is not None and caller.forward.is_allowed(caller):
             caller.used = now
             caller.forward.answer(caller, parsed[2])
         return True
+
+    def question(self, protocol: int, guest: bytes, guest_port: int, caller: str) -> Question:
+        """Whether the caller, whose address is numeric, may speak to the guest."""
+        family = AF_INET6 if ":" in caller else AF_INET
+        address = inet_pton(family, caller.partition("%")[0])
+        return Question(guest, self.context.network, Direction.IN, protocol, address, guest_port)
+
+    def is_allowed(self, question: Question) -> bool:
+        """Ask the rules; a denial is counted and said."""
+        context = self.context
+        verdict = context.rules.decide(question)
+        if verdict.action is Action.ALLOW:
+            return True
+        deny(question, verdict, context.count, context.notify)
+        return False
 
     def close(self) -> None:
         for listener in self._listeners:
@@ -136,7 +152,7 @@ class _TcpForward:
         context, gateway = self._forwards.context, self._forwards.gateway
         for _ in range(BATCH):
             try:
-                sock, _name = context.host.accept(self._sock)
+                sock, name = context.host.accept(self._sock)
             except BlockingIOError:
                 return
             except ConnectionError:  # the caller has gone again
@@ -148,10 +164,12 @@ class _TcpForward:
                 context.deadlines.arm(self, now + AGAIN)
                 return
             line = gateway.line(self._guest)
-            if line is not None and line.up and gateway.open_tcp(line, sock, self._guest_port, now):
-                context.count["forward.tcp_accepted"] += 1
-                continue
-            if line is None or not line.up:
+            if line is not None and line.up:
+                question = self._forwards.question(TCP, self._guest, self._guest_port, name[0])
+                if self._forwards.is_allowed(question) and gateway.open_tcp(question, sock, now):
+                    context.count["forward.tcp_accepted"] += 1
+                    continue
+            else:
                 context.notify(f"A caller for {dotted(self._guest)} was refused: that guest is not connected.")
             context.count["forward.refused"] += 1
             context.host.reset_on_close(sock)
@@ -172,12 +190,16 @@ class _TcpForward:
 class _Caller:
     """A remote peer of a UDP forward."""
 
-    __slots__ = ("forward", "name", "port", "used", "deadline", "queued")
+    __slots__ = ("forward", "name", "port", "question", "revision", "used", "deadline", "queued")
 
-    def __init__(self, forward: "_UdpForward", name: tuple[str, int], port: int, now: float) -> None:
+    def __init__(
+        self, forward: "_UdpForward", name: tuple[str, int], port: int, question: Question, now: float
+    ) -> None:
         self.forward = forward
         self.name = name  # with an IPv6 caller two more items follow
         self.port = port  # on the gateway's address, for the guest
+        self.question = question  # that the rules were asked
+        self.revision = forward.forwards.context.rules.revision
         self.used = now
         self.deadline = math.inf
         self.queued = math.inf
@@ -218,10 +240,10 @@ class _UdpForward:
             if line is None or not line.up:
                 context.count["forward.refused"] += 1
                 continue
-            caller = self._callers.pop(name, None) or self._new_caller(name, now)
-            if caller is None:
+            caller = self._callers.get(name) or self._new_caller(name, now)
+            if caller is None or not self.is_allowed(caller):
                 continue
-            self._callers[name] = caller
+            self._callers[name] = self._callers.pop(name, caller)
             caller.used = now
             self._identification = (self._identification + 1) & 0xFFFF
             packet = build_udp(
@@ -253,9 +275,22 @@ class _UdpForward:
         self.forwards.context.host.unwatch_read(self._sock.fileno())
         self._sock.close()
 
+    def is_allowed(self, caller: _Caller) -> bool:
+        """Whether the caller is still allowed; if not, it is forgotten."""
+        revision = self.forwards.context.rules.revision
+        if caller.revision != revision:
+            if not self.forwards.is_allowed(caller.question):
+                self.drop(caller)
+                return False
+            caller.revision = revision
+        return True
+
     def _new_caller(self, name: tuple[str, int], now: float) -> _Caller | None:
         """The caller's own port stands for it on the gateway's address if that is free: some games look at it."""
         context = self.forwards.context
+        question = self.forwards.question(UDP, self._guest, self._guest_port, name[0])
+        if not self.forwards.is_allowed(question):
+            return None
         if len(self._callers) >= PEERS:
             context.count["forward.udp_evicted"] += 1
             self.drop(next(iter(self._callers.values())))
@@ -268,7 +303,7 @@ class _UdpForward:
         else:
             context.count["forward.no_port"] += 1
             return None
-        caller = _Caller(self, name, port, now)
+        caller = _Caller(self, name, port, question, now)
         taken[self._guest, self._guest_port, port] = caller
         context.deadlines.arm(caller, now + context.limits.udp_idle)
         context.count["forward.udp_callers"] += 1

@@ -12,11 +12,10 @@ from nat.context import Context
 from nat.dns import Dns
 from nat.forward import Forwards
 from nat.line import Line
+from nat.rules import DNS_PORT, Action, Direction, Question, deny
 from nat.station import Station
 from nat.tcp.flows import NoRoute
-from nat.wire.ipv4 import dotted
-
-DNS_PORT = 53
+from nat.wire.ipv4 import TCP
 
 # A guest that hung up finds its connections again for so long (the classic slirp keeps them as long).
 KEEP_AWAY = 600.0
@@ -30,7 +29,7 @@ class Gateway:
         self.address = address
         self.dns = dns
         self.stations: dict[bytes, Station] = {}
-        self.forwards: Forwards | None = None
+        self.forwards = Forwards(context, self)
 
     # Guests
 
@@ -85,10 +84,11 @@ class Gateway:
         station = self.stations.get(address)
         return None if station is None else station.line
 
-    def open_tcp(self, line: Line, sock: socket.socket, guest_port: int, now: float) -> bool:
-        """A forward accepted `sock`: connect it to the guest's port.  False: not possible, the caller closes it."""
-        station = self.stations.get(line.address)
-        return station is not None and station.tcp.call(sock, self.address, guest_port, now)
+    def open_tcp(self, question: Question, sock: socket.socket, now: float) -> bool:
+        """A forward accepted `sock`, and the rules allowed it: connect it to the guest's port.  False: not possible,
+        the caller closes it."""
+        station = self.stations.get(question.guest)
+        return station is not None and station.tcp.call(sock, self.address, question.port, now, question)
 
     # Destinations
 
@@ -97,37 +97,42 @@ class Gateway:
 
     def route_tcp(self, line: Line, destination: bytes, port: int) -> tuple[bytes, int] | NoRoute:
         """Where a guest's connection leads."""
-        if destination == self.dns.address:
-            upstream = self.dns.tcp_upstream() if port == DNS_PORT else None
-            if upstream is None:
-                self.context.count["tcp.refused"] += 1
-                return NoRoute.REFUSED
-            return upstream
-        policy = self.context.policy
-        denial = policy.judge(destination)
-        if denial is None:
-            return policy.host_address(destination), port
-        self.context.count[denial.counter] += 1
-        if denial.silent:
-            return NoRoute.SILENT
-        what = f"TCP to {dotted(destination)} port {port} from {dotted(line.address)}"
-        self.context.notify(policy.denied(denial, what))
-        return NoRoute.REFUSED
+        context = self.context
+        to_dns = destination == self.dns.address
+        if to_dns and port != DNS_PORT:
+            context.count["tcp.refused"] += 1
+            return NoRoute.REFUSED
+        question = Question(line.address, context.network, Direction.OUT, TCP, destination, port)
+        verdict = context.rules.decide(question)
+        if verdict.action is not Action.ALLOW:
+            deny(question, verdict, context.count, context.notify)
+            return NoRoute.SILENT if verdict.action is Action.DROP else NoRoute.REFUSED
+        if not to_dns:
+            return verdict.address, port
+        upstream = self.dns.tcp_upstream()
+        if upstream is None:
+            context.count["tcp.refused"] += 1
+            return NoRoute.REFUSED
+        return upstream
 
     def receive_udp(self, station: Station, packet: bytes, hlen: int, now: float) -> None:
         """A datagram of a guest that is not for another guest."""
         destination = packet[16:20]
         if destination == self.dns.address and packet[hlen + 2 : hlen + 4] == b"\0\x35":
-            self.dns.receive(station.line, packet, hlen, now)
+            self.dns.receive(station.line, station.errors, packet, hlen, now)
             return
-        forwards = self.forwards if destination == self.address else None
-        if forwards is not None and forwards.receive_udp(station.line, packet, hlen, now):
+        if destination == self.address and self.forwards.receive_udp(station.line, packet, hlen, now):
             return
         station.udp.receive(packet, hlen, now)
 
+    def rules_changed(self, now: float) -> None:
+        """`rules.revision` is another: the connections that are not allowed any more end now.  Everything else asks
+        again by itself when it has a packet."""
+        for station in self.stations.values():
+            station.tcp.ask_again(now)
+
     def close(self, now: float) -> None:
-        if self.forwards is not None:
-            self.forwards.close()
+        self.forwards.close()
         self.dns.close(now)
         for address in list(self.stations):
             self.detach(address, now)

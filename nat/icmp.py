@@ -22,7 +22,7 @@ from nat.context import Context
 from nat.fragment import deliver
 from nat.host import ORIGIN_ICMP, Fault
 from nat.line import Line
-from nat.rules import Denial
+from nat.rules import Action, Question, Verdict, deny
 from nat.wire.ipv4 import ICMP, OFFSET_MASK, build_icmp, sum16
 
 # RFC 792, and RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 for the later codes.
@@ -73,7 +73,6 @@ class ErrorSender:
     def __init__(self, context: Context, line: Line, gateway: bytes) -> None:
         self._count = context.count
         self._host = context.host
-        self._policy = context.policy
         self._notify = context.notify
         self._line = line
         self._gateway = gateway
@@ -81,12 +80,10 @@ class ErrorSender:
         self._last = -1e9
         self._identification = context.random.getrandbits(16)
 
-    def deny(self, denial: Denial, what: str, packet: bytes, hlen: int, now: float) -> None:
-        """The policy forbids what the packet wants: count it, and unless it is a broadcast or the like, say so to the
-        person and the guest.  `what`: "UDP to 127.0.0.1 port 53 from 10.0.2.15"."""
-        self._count[denial.counter] += 1
-        if not denial.silent:
-            self._notify(self._policy.denied(denial, what))
+    def deny(self, question: Question, verdict: Verdict, packet: bytes, hlen: int, now: float) -> None:
+        """The rules do not allow what the packet wants: rules.deny, and where the person is told, the guest is too."""
+        deny(question, verdict, self._count, self._notify)
+        if verdict.action is Action.REFUSE:
             self.send(packet, hlen, UNREACHABLE, PROHIBITED, now)
 
     def send(

@@ -21,6 +21,7 @@ from nat.icmp import (
     echo_reply,
 )
 from nat.line import Line
+from nat.rules import Action, Asked, Direction, Question
 from nat.tcp.flows import NoRoute, TcpFlows
 from nat.udp import UdpFlows
 from nat.wire.ipv4 import DONT_FRAGMENT, ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
@@ -58,6 +59,7 @@ class Station:
         self.udp = UdpFlows(context, line, gateway.address, self.errors)
         self.echo = EchoFlows(context, line, gateway.address, self.errors)
         self._reassembler = Reassembler(context, self._reassembly_expired)
+        self.across = Asked(context.rules)  # what it may say to other guests, by protocol, address and port
         self._gateway = gateway
         self._stations = gateway.stations
 
@@ -88,7 +90,7 @@ class Station:
                 return
             packet, hlen = whole, (whole[0] & 0x0F) * 4
         if destination in self._stations:
-            self._to_guest(packet, hlen, ttl, now)
+            self._to_guest(packet, hlen, protocol, destination, ttl, now)
         elif protocol == TCP:
             if hlen > 20:
                 packet = _without_options(packet, hlen)
@@ -114,12 +116,14 @@ class Station:
         else:
             deliver(self.line, answer, "icmp.echo")
 
-    def _to_guest(self, packet: bytes, hlen: int, ttl: int, now: float) -> None:
+    def _to_guest(self, packet: bytes, hlen: int, protocol: int, destination: bytes, ttl: int, now: float) -> None:
         """Route to another guest (RFC 1812 section 5.3.1: one hop less)."""
+        if not self._may_cross(packet, hlen, protocol, destination, now):
+            return
         if ttl <= 1:
             self.errors.send(packet, hlen, TIME_EXCEEDED, TTL_EXCEEDED, now)
             return
-        line = self._stations[packet[16:20]].line
+        line = self._stations[destination].line
         if len(packet) > line.mtu and int.from_bytes(packet[6:8], "big") & DONT_FRAGMENT:
             rest = b"\0\0" + line.mtu.to_bytes(2, "big")  # RFC 1191 section 4
             self.errors.send(packet, hlen, UNREACHABLE, FRAGMENTATION_NEEDED, now, rest=rest)
@@ -127,6 +131,27 @@ class Station:
         head = packet[:8] + bytes((ttl - 1, packet[9], 0, 0)) + packet[12:hlen]
         head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
         deliver(line, head + packet[hlen:], self.line.address)
+
+    def _may_cross(self, packet: bytes, hlen: int, protocol: int, destination: bytes, now: float) -> bool:
+        """Whether the rules let the packet go to another guest; they are asked once a flow, and answers belong to the
+        flow of what they answer."""
+        kind, ports = bytes((protocol,)), protocol in (TCP, UDP)
+        source_port = packet[hlen : hlen + 2] if ports else b""
+        port = packet[hlen + 2 : hlen + 4] if ports else b""
+        key = kind + destination + port
+        verdict = self.across.known(key)
+        if verdict is None:
+            back = self._stations[destination].across.known(kind + self.line.address + source_port)
+            verdict = back if back is not None and back.action is Action.ALLOW else None
+        if verdict is not None and verdict.action is Action.ALLOW:
+            return True
+        me, network = self.line.address, self.context.network
+        question = Question(me, network, Direction.ACROSS, protocol, destination, int.from_bytes(port, "big"))
+        verdict = verdict or self.across.ask(key, question)
+        if verdict.action is Action.ALLOW:
+            return True
+        self.errors.deny(question, verdict, packet, hlen, now)
+        return False
 
     def _reassembly_expired(self, first_fragment: bytes, now: float) -> None:
         self.errors.send(first_fragment, (first_fragment[0] & 0x0F) * 4, TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now)

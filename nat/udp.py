@@ -13,7 +13,7 @@ import math
 from collections import Counter
 from errno import EAGAIN, EINTR, EMSGSIZE
 from socket import IPPROTO_IP, inet_aton, inet_ntoa, socket
-from typing import Final
+from typing import Final, NamedTuple
 
 from nat.context import Context
 from nat.fragment import deliver
@@ -26,12 +26,15 @@ from nat.icmp import (
     unreachable_code,
 )
 from nat.line import Line
-from nat.wire.ipv4 import DONT_FRAGMENT, UDP, UDP_HEADER, build_udp, dotted, pseudo_header_sum, sum16
+from nat.rules import Action, Direction, Question, Verdict
+from nat.wire.ipv4 import DONT_FRAGMENT, UDP, UDP_HEADER, build_udp, pseudo_header_sum, sum16
 
 BATCH: Final = 32  # datagrams read in one wake-up
 PEERS: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors
 CONTACTS: Final = 256  # for each flow: addresses from which answers are let in
-JUDGED: Final = 1.0  # seconds for which the policy's word about an address holds
+ASKED: Final = 1.0
+"""Seconds for which a verdict holds: the host's own addresses change without notice, so that the rules are asked again
+though they are the same."""
 _DNS: Final = 53
 _MAX_DATAGRAM: Final = 65535
 
@@ -60,19 +63,27 @@ def parse_udp(packet: bytes, hlen: int, count: Counter[str]) -> tuple[int, int, 
 class _Peer:
     """A destination of a flow: where its datagrams really go, and the last header for quoting."""
 
-    __slots__ = ("target", "quote", "judged")
+    __slots__ = ("target", "quote", "until")
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
         self.quote = b""
-        self.judged = -math.inf
+        self.until = -math.inf  # then the rules are asked again
+
+
+class _Contact(NamedTuple):
+    """An address from which answers are let in: what the rules were asked and said last, and until when that holds."""
+
+    question: Question
+    verdict: Verdict
+    until: float
 
 
 class UdpFlow:
     """One source port of the guest and its socket."""
 
-    __slots__ = ("flows", "port", "sock", "key", "peers", "contacts", "ttl", "dont_fragment", "used", "idle",
-                 "deadline", "queued")  # fmt: skip
+    __slots__ = ("flows", "port", "sock", "key", "peers", "contacts", "revision", "ttl", "dont_fragment", "used",
+                 "idle", "deadline", "queued")  # fmt: skip
 
     def __init__(self, flows: "UdpFlows", port: int, sock: socket) -> None:
         self.flows = flows
@@ -80,7 +91,8 @@ class UdpFlow:
         self.sock = sock
         self.key = ("udp", port)
         self.peers: dict[bytes, _Peer] = {}
-        self.contacts: dict[bytes, float] = {}  # host's address -> until when it need not be judged again
+        self.contacts: dict[bytes, _Contact] = {}  # by address, as the guest knows it
+        self.revision = flows.rules.revision  # of the rules that allowed them
         self.ttl = 0
         self.dont_fragment = False
         self.used = 0.0
@@ -91,6 +103,8 @@ class UdpFlow:
     def on_read(self, now: float) -> None:
         """The socket has datagrams, or errors."""
         flows = self.flows
+        if self.revision != flows.rules.revision:
+            flows.ask_again(self)
         contacts = self.contacts
         for turn in range(BATCH):
             try:
@@ -102,7 +116,7 @@ class UdpFlow:
             except OSError:  # an error that is waiting in the queue too
                 flows.drain_errors(self, now)
                 continue
-            address = inet_aton(host)
+            address = flows.rules.guest_address(inet_aton(host))
             if address not in contacts:
                 flows.count["udp.unsolicited"] += 1
                 continue
@@ -125,7 +139,8 @@ class UdpFlows:
         self.count = context.count
         self.deadlines = context.deadlines
         self._host = context.host
-        self._policy = context.policy
+        self.rules = context.rules
+        self._network = context.network
         self._limits = context.limits
         self._line = line
         self._gateway = gateway
@@ -145,7 +160,7 @@ class UdpFlows:
         destination = packet[16:20]
         flow = self._flows.get(port)
         peer = None if flow is None else flow.peers.get(packet[16:20] + packet[hlen + 2 : hlen + 4])
-        if flow is None or peer is None or now >= peer.judged:
+        if flow is None or peer is None or now >= peer.until or flow.revision != self.rules.revision:
             admitted = self._admit(flow, port, destination, destination_port, packet, hlen, now)
             if admitted is None:
                 return
@@ -166,8 +181,7 @@ class UdpFlows:
     def answer(self, flow: UdpFlow, address: bytes, port: int, payload: bytes) -> None:
         """A datagram that came back: to the guest, in fragments if it is larger than its MTU."""
         self._identification = (self._identification + 1) & 0xFFFF
-        source = self._policy.guest_address(address)
-        packet = build_udp(source, port, self._line.address, flow.port, payload, identification=self._identification)
+        packet = build_udp(address, port, self._line.address, flow.port, payload, identification=self._identification)
         deliver(self._line, packet, flow.key)
 
     def drain_errors(self, flow: UdpFlow, now: float, sending: _Peer | None = None) -> bool:
@@ -181,7 +195,7 @@ class UdpFlows:
             if fault is None:
                 break
             some = True
-            address = self._policy.guest_address(fault.destination)
+            address = self.rules.guest_address(fault.destination)
             peer = flow.peers.get(address + fault.port.to_bytes(2, "big"))
             if peer is None and fault.origin == ORIGIN_LOCAL:
                 peer = sending
@@ -191,6 +205,15 @@ class UdpFlows:
             self.count["udp.error"] += 1
             self._errors.relay(peer.quote, (peer.quote[0] & 0x0F) * 4, fault, now)
         return some
+
+    def ask_again(self, flow: UdpFlow) -> None:
+        """The rules have changed: whom they do not allow any more is no contact any more."""
+        flow.revision = self.rules.revision
+        for address, contact in list(flow.contacts.items()):
+            if self.rules.decide(contact.question).action is not Action.ALLOW:
+                del flow.contacts[address]
+        for peer in flow.peers.values():
+            peer.until = -math.inf
 
     def drop(self, flow: UdpFlow) -> None:
         del self._flows[flow.port]
@@ -212,28 +235,30 @@ class UdpFlows:
         hlen: int,
         now: float,
     ) -> tuple[UdpFlow, _Peer] | None:
-        """The flow and the peer for a destination that is new or must be judged again; None when denied."""
-        target = self._policy.host_address(destination)
-        if flow is None or now >= flow.contacts.get(target, -math.inf):
-            denial = self._policy.judge(destination)
-            if denial is not None:
-                what = f"UDP to {dotted(destination)} port {destination_port} from {dotted(packet[12:16])}"
-                self._errors.deny(denial, what, packet, hlen, now)
+        """The flow and the peer for a destination that is new or must be asked about again; None when denied."""
+        if flow is not None and flow.revision != self.rules.revision:
+            self.ask_again(flow)
+        question = Question(self._line.address, self._network, Direction.OUT, UDP, destination, destination_port)
+        contact = None if flow is None else flow.contacts.get(destination)
+        if flow is None or contact is None or now >= contact.until or contact.question.port != destination_port:
+            verdict = self.rules.decide(question)
+            if verdict.action is not Action.ALLOW:
+                self._errors.deny(question, verdict, packet, hlen, now)
                 return None
             if flow is None:
                 flow = self._open(port, now)
                 if flow is None:
                     return None
-            flow.contacts.pop(target, None)
+            flow.contacts.pop(destination, None)
             if len(flow.contacts) >= CONTACTS:
                 del flow.contacts[next(iter(flow.contacts))]
-            flow.contacts[target] = now + JUDGED
+            contact = flow.contacts[destination] = _Contact(question, verdict, now + ASKED)
         key = destination + destination_port.to_bytes(2, "big")
-        peer = flow.peers.pop(key, None) or _Peer((inet_ntoa(target), destination_port))
+        peer = flow.peers.pop(key, None) or _Peer((inet_ntoa(contact.verdict.address), destination_port))
         if len(flow.peers) >= PEERS:
             del flow.peers[next(iter(flow.peers))]
         flow.peers[key] = peer
-        peer.judged = flow.contacts[target]
+        peer.until = contact.until
         # Resolvers take a new port for each query: those flows need not be kept for long.
         flow.idle = max(flow.idle, self._limits.dns_idle if destination_port == _DNS else self._limits.udp_idle)
         self._flows[port] = self._flows.pop(port)

@@ -1,7 +1,7 @@
 """The NAT behind the segment of the Ethernet guests: who may have which address, and where their packets go.
 
 In: neighbours that come and go on a segment.  Out: stations of the gateway, beside those of the PPP guests and under
-the same policy.  Here Ethernet meets the NAT: `ether` knows nothing of stations, and `nat` nothing of frames.
+the same rules.  Here Ethernet meets the NAT: `ether` knows nothing of stations, and `nat` nothing of frames.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from nat.wire.ipv4 import dotted
 from pppgate.config import ConfigError, NetworkConfig
 from pppgate.dhcp.leases import PoolLeases
 from pppgate.dhcp.server import DhcpServer, Settings
-from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.bridge_port import Neighbour, Way
 from pppgate.ether.frame import gateway_mac
 from pppgate.ether.segment import Segment
 from pppgate.notices import Notices
@@ -60,12 +60,11 @@ class NatUplink:
         holder = self.leases.holder(address)
         return holder is not None and (holder in keys or holder == _another(keys, address))
 
-    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
+    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
         station = self._gateway.arrive(neighbour.address, self._mtu, neighbour.kick, now, keys[-1], hides_queue=True)
         station.line.flow_limit = FLOW_LIMIT
-        neighbour.line = station.line
-        neighbour.receive = station.receive
         self._here[neighbour.address] = station, keys
+        return Way(station.line, station.receive)
 
     def leave(self, neighbour: Neighbour, now: float) -> None:
         key = self._by_use.pop(neighbour.address, None)
@@ -113,7 +112,18 @@ def build_lan(config: NetworkConfig, gateway: Gateway, pool: Pool, around: Surro
     expected = [(forward.guest or config.guest).packed for forward in config.forward]
     uplink = NatUplink(gateway, pool, around.deadlines, config.mtu, expected)
     dhcp = DhcpServer(uplink.leases, lambda: settings, count)
-    watcher = around.watcher
+    watcher, context = around.watcher, gateway.context
     notices = Notices(around.say, watcher.now, repeat_after=0.0)  # a guest decides how often it is refused an address
-    segment = Segment(gateway_mac(address), address, uplink, dhcp, watcher, around.dirty, notices, count)
+    segment = Segment(
+        gateway_mac(address),
+        address,
+        uplink,
+        dhcp,
+        watcher,
+        around.dirty,
+        notices,
+        count,
+        context.rules,
+        context.network,
+    )
     return Lan(segment, uplink.leases)

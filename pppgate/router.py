@@ -15,10 +15,9 @@ from lcp.auth.secrets import Anyone, Authenticator, Secrets, SecretsError
 from lcp.link import LinkConfig
 from nat.context import Context, Limits
 from nat.dns import Dns
-from nat.forward import Forwards
 from nat.gateway import Gateway
 from nat.host import Host, HostError, Resolver
-from nat.rules import Policy
+from nat.rules import Rules
 from pppgate.config import ConfigError, NetworkConfig
 from pppgate.notices import Notices
 from pppgate.session import Session, Shared
@@ -139,12 +138,28 @@ def build_gateway(config: NetworkConfig, around: Surroundings) -> Gateway:
     host = Host(around.watcher, resolvers or None)
     network = (config.net.network_address.packed, config.net.prefixlen)
     address = config.gateway.packed
-    policy = Policy(host, network, address, host_loopback=config.host_loopback, internet_only=config.internet_only)
+    rules = Rules(
+        host,
+        network,
+        address,
+        dns=config.dns.packed,
+        host_loopback=config.host_loopback,
+        internet_only=config.internet_only,
+        uplink=config.uplink != "none",
+    )
     limits = Limits(tcp_idle=config.tcp_idle, tcp_keepalive=config.keepalive or math.inf)
     notices = Notices(around.say, around.watcher.now)
-    context = Context(host, policy, around.deadlines, around.random, notices, limits=limits, dirty=around.dirty)
+    context = Context(
+        host,
+        rules,
+        around.deadlines,
+        around.random,
+        notices,
+        limits=limits,
+        dirty=around.dirty,
+        network=config.name,
+    )
     gateway = Gateway(context, address, Dns(context, config.dns.packed))
-    gateway.forwards = Forwards(context, gateway)
     try:
         for forward in config.forward:
             guest = (forward.guest or config.guest).packed

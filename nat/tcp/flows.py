@@ -17,6 +17,7 @@ from nat.context import Context
 from nat.host import EXHAUSTED
 from nat.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE, ErrorSender
 from nat.line import Line
+from nat.rules import Action, Question
 from nat.tcp.flow import TcpFlow
 from nat.tcp.sender import State
 from nat.wire.ipv4 import TCP, sum16
@@ -51,6 +52,7 @@ class TcpFlows:
         self.line = line
         self.flows: dict[bytes, TcpFlow] = {}  # by the guest's source, destination and ports as they stand on the wire
         self.connecting: dict[bytes, Connecting] = {}
+        self._called: dict[bytes, Question] = {}  # what the rules were asked of the flows that a forward has opened
         self._answered: list[bytes] = []  # keys of flows in SYN-RECEIVED, and of some that were
         self._route = route
         self._errors = errors
@@ -168,8 +170,11 @@ class TcpFlows:
         if answer is not None:
             self.line.send(answer, "tcp.reset")
 
-    def call(self, sock: socket.socket, local: bytes, guest_port: int, now: float) -> bool:
-        """Open a connection to the guest's port for a socket that a forward accepted.  False: no room for it."""
+    def call(
+        self, sock: socket.socket, local: bytes, guest_port: int, now: float, question: Question | None = None
+    ) -> bool:
+        """Open a connection to the guest's port for a socket that a forward accepted.  False: no room for it.
+        `question`: what the rules allowed, to be asked again when they change."""
         if len(self.flows) >= self.context.limits.tcp_flows:
             self.context.count["tcp.too_many"] += 1
             return False
@@ -180,10 +185,26 @@ class TcpFlows:
             key = guest + local + ports
             if key not in self.flows:
                 flow = self.flows[key] = TcpFlow(self, key, sock)
+                if question is not None:
+                    self._called[key] = question
                 flow.call(now)
                 return True
         self.context.count["tcp.too_many"] += 1
         return False
+
+    def ask_again(self, now: float) -> None:
+        """The rules have changed: end what they do not allow any more, at both ends."""
+        for key in [key for key in self.connecting if not self._is_allowed(key)]:
+            self._refuse(self.connecting[key].syn)
+            self._give_up(key)
+        for flow in [flow for key, flow in self.flows.items() if not self._is_allowed(key)]:
+            flow.reset(now)
+
+    def _is_allowed(self, key: bytes) -> bool:
+        question = self._called.get(key)
+        if question is not None:
+            return self.context.rules.decide(question).action is Action.ALLOW
+        return not isinstance(self._route(self.line, key[4:8], int.from_bytes(key[10:12], "big")), NoRoute)
 
     def probe(self, now: float) -> None:
         """The guest's link came up again: ask which of its connections it still knows."""
@@ -194,6 +215,7 @@ class TcpFlows:
         """Called by a flow that has let go of everything."""
         if self.flows.get(flow.key) is flow:
             del self.flows[flow.key]
+            self._called.pop(flow.key, None)
 
     def close(self, now: float) -> None:
         """The guest is gone for good: reset every host connection."""

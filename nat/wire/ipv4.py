@@ -124,3 +124,8 @@ def build_icmp(
 def dotted(address: bytes) -> str:
     """4 octets as people write them."""
     return f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
+
+
+def is_host(address: bytes) -> bool:
+    """Whether a host somewhere may have the address: not unspecified, loopback, link-local, multicast or broadcast."""
+    return address[0] not in (0, 127) and address[0] < 224 and address[:2] != b"\xa9\xfe"

@@ -14,15 +14,17 @@ is coming up, or they are answered with Host Unreachable.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Final, Protocol
 
 from nat.fragment import fragment
-from nat.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, UNREACHABLE, may_answer
+from nat.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, PROHIBITED, UNREACHABLE, may_answer
 from nat.line import FLOW_LIMIT, Line
-from nat.wire.ipv4 import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp
+from nat.rules import Action, Asked, Direction, Question, RuleSet, deny
+from nat.wire.ipv4 import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp, is_host
 from pppgate.dhcp.server import Settings
 from pppgate.eoppp.card_line import CardLine
-from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.bridge_port import Neighbour, Way
 
 SERVER: Final = bytes((192, 0, 0, 8))
 """What the segment's router calls itself in DHCP and ICMP: the dummy address of RFC 7600 section 4.8.  It stays the
@@ -82,6 +84,8 @@ class Bridge:
         self,
         count: Counter[str],
         later: Callable[[float, Callable[[float], None]], object],
+        rules: RuleSet,
+        say: Callable[[str], None],
         *,
         lease: float,
         dns: tuple[bytes, ...] = (),
@@ -95,13 +99,17 @@ class Bridge:
         self._line.up = True
         self._count = count
         self._later = later
+        self._say = say
+        self._asked_out = Asked(rules)  # by protocol, the outside's address and the port that is called
+        self._asked_in = Asked(rules)
         self._lease = lease
         self._dns = dns
         self._domain = domain
         self._search = search
         self.settings: Settings | None = None
         """What DHCP tells the guest; None before the first link."""
-        self._neighbours: dict[bytes, Neighbour] = {}  # by address; more than one for as long as one has an old address
+        # By address; more than one for as long as one has an old address.
+        self._neighbours: dict[bytes, tuple[Neighbour, CardLine]] = {}
         self._holder = ""  # the key of the card that has the address, while it is a neighbour or has a lease
         self._leased_until = 0.0
         self._errors = ERRORS_A_SECOND
@@ -138,7 +146,7 @@ class Bridge:
     def receive(self, packet: bytes, now: float) -> None:
         """A packet from the PPP server."""
         self.calls.used = now
-        neighbour = self._neighbours.get(packet[16:20])
+        here = self._neighbours.get(packet[16:20])
         total = _length(packet)
         if not total:
             self._count["bridge.malformed"] += 1
@@ -146,38 +154,59 @@ class Bridge:
             self._count["bridge.not_the_guests"] += 1
         elif packet[12:16] == packet[16:20]:
             self._count["bridge.forged"] += 1
-        elif neighbour is None or not isinstance(neighbour.line, Line):
+        elif here is None:
             self._count["bridge.nobody_there"] += 1
-        else:
-            neighbour.line.send(packet[:total], _flow(packet))
+        elif self._denial(Direction.IN, packet) is None:
+            here[1].send(packet[:total], _flow(packet))
 
     # What the guest sends
 
-    def _from_guest(self, neighbour: Neighbour, line: CardLine, packet: bytes, now: float) -> None:
+    def _from_guest(self, line: CardLine, packet: bytes, now: float) -> None:
         total = _length(packet)
         agreed = self.agreed
         if not total:
             self._count["bridge.malformed"] += 1
         elif agreed is None or packet[12:16] != agreed.local:
             self._count["bridge.old_address"] += 1  # until its lease is renewed
-        elif not reaches(packet[16:20]):
-            self._count["bridge.stays"] += 1
+        elif (action := self._denial(Direction.OUT, packet)) is not None:
+            if action is Action.REFUSE:
+                self._complain(line, packet, PROHIBITED, 0, now)
         elif self.up:
             self.calls.used = now
             line.heard(packet, now)
             flow_most = max(FLOW_MOST, self._line.flow_limit)
-            self._forward(neighbour, packet[:total], agreed.mtu, flow_most, LINE_MOST, now)
+            self._forward(line, packet[:total], agreed.mtu, flow_most, LINE_MOST, now)
         else:
             self.calls.wake(now)
             if self.calls.hopeful:
-                self._forward(neighbour, packet[:total], agreed.mtu, HELD_MOST, HELD_MOST, now)
+                self._forward(line, packet[:total], agreed.mtu, HELD_MOST, HELD_MOST, now)
             else:
                 self._count["bridge.link_down"] += 1
-                self._complain(neighbour, packet, HOST_UNREACHABLE, 0, now)
+                self._complain(line, packet, HOST_UNREACHABLE, 0, now)
 
-    def _forward(
-        self, neighbour: Neighbour, packet: bytes, mtu: int, flow_most: int, line_most: int, now: float
-    ) -> None:
+    def _denial(self, direction: Direction, packet: bytes) -> Action | None:
+        """None: the rules allow it.  They are asked once a flow, and answers belong to the flow of what they answer."""
+        out = direction is Direction.OUT
+        asked, others = (self._asked_out, self._asked_in) if out else (self._asked_in, self._asked_out)
+        outside = packet[16:20] if out else packet[12:16]
+        (protocol, *ports), _ = _flow(packet)
+        kind, source, port = packet[9:10], bytes(ports[:2]), bytes(ports[2:])
+        key = kind + outside + port
+        verdict = asked.known(key)
+        if verdict is None:
+            back = others.known(kind + outside + source)
+            verdict = back if back is not None and back.action is Action.ALLOW else None
+        if verdict is not None and verdict.action is Action.ALLOW:
+            return None
+        guest = packet[12:16] if out else packet[16:20]
+        question = Question(guest, "", direction, protocol, outside, int.from_bytes(port, "big"))
+        verdict = verdict or asked.ask(key, question)
+        if verdict.action is Action.ALLOW:
+            return None
+        deny(question, verdict, self._count, self._say)
+        return verdict.action
+
+    def _forward(self, card: CardLine, packet: bytes, mtu: int, flow_most: int, line_most: int, now: float) -> None:
         line = self._line
         key = _flow(packet)
         if line.queued + len(packet) > line_most or line.holds(key) + len(packet) > flow_most:
@@ -185,30 +214,30 @@ class Bridge:
         elif len(packet) <= mtu:
             line.send(packet, key)
         elif packet[6] << 8 & DONT_FRAGMENT:
-            self._complain(neighbour, packet, FRAGMENTATION_NEEDED, mtu, now)
+            self._complain(card, packet, FRAGMENTATION_NEEDED, mtu, now)
         else:
             for piece in fragment(packet, mtu):
                 line.send(piece, key)
 
-    def _complain(self, neighbour: Neighbour, packet: bytes, code: int, mtu: int, now: float) -> None:
+    def _complain(self, card: CardLine, packet: bytes, code: int, mtu: int, now: float) -> None:
         """Destination Unreachable (RFC 792; `mtu`: RFC 1191 section 4), where it is due and not too often."""
         hlen = (packet[0] & 0x0F) * 4
         self._errors = min(ERRORS_A_SECOND, self._errors + (now - self._errors_at) * ERRORS_A_SECOND)
         self._errors_at = now
-        if self._errors < 1.0 or not may_answer(packet, hlen) or not isinstance(neighbour.line, Line):
+        if self._errors < 1.0 or not may_answer(packet, hlen):
             self._count["bridge.error_not_sent"] += 1
             return
         self._errors -= 1.0
         self._count["bridge.error_sent"] += 1
         rest = mtu.to_bytes(4, "big")
         message = build_icmp(SERVER, packet[12:16], UNREACHABLE, code, rest, packet[: hlen + 8])
-        neighbour.line.send(message, "icmp.error")
+        card.send(message, "icmp.error")
 
     # segment.Uplink
 
     def owns(self, address: bytes) -> bool:
         agreed = self.agreed
-        return agreed is not None and address != agreed.local and reaches(address)
+        return agreed is not None and address != agreed.local and is_host(address)
 
     def admit(self, keys: tuple[str, ...], address: bytes, now: float) -> bool:
         if self.agreed is None:
@@ -222,17 +251,12 @@ class Bridge:
     def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
         return self.agreed is not None and address == self.agreed.local and self._holder == keys[-1]
 
-    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
+    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
         line = CardLine(neighbour.address, self.line.mtu, neighbour.kick, self._count, self._later)
         line.up = True
         line.flow_limit = FLOW_LIMIT
-        neighbour.line = line
-
-        def receive(packet: bytes, now: float) -> None:
-            self._from_guest(neighbour, line, packet, now)
-
-        neighbour.receive = receive
-        self._neighbours[neighbour.address] = neighbour
+        self._neighbours[neighbour.address] = neighbour, line
+        return Way(line, partial(self._from_guest, line))
 
     def leave(self, neighbour: Neighbour, now: float) -> None:
         del self._neighbours[neighbour.address]
@@ -281,12 +305,6 @@ def neighbourhood(local: bytes, remote: bytes | None) -> tuple[bytes, int]:
 def _both_hosts(one: int, other: int, prefix: int) -> bool:
     mask = (1 << 32 - prefix) - 1
     return one & ~mask == other & ~mask and one != other and all(0 < each & mask < mask for each in (one, other))
-
-
-def reaches(address: bytes) -> bool:
-    """Whether packets for the address may go out over the link: not this network, loopback, link-local, multicast or
-    broadcast (RFC 1122 section 3.2.1.3, RFC 3927 section 2.7)."""
-    return address[0] not in (0, 127) and address[0] < 224 and address[:2] != b"\xa9\xfe"
 
 
 def _length(packet: bytes) -> int:

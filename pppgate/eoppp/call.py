@@ -24,6 +24,7 @@ from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
 from lcp.packet import Code
 from lcp.protocol import AuthenticationProtocol
 from nat.line import Line
+from nat.wire.ipv4 import is_host
 from pppgate.eoppp.chat import Step
 from pppgate.eoppp.conversation import Conversation
 from pppgate.guest import Guest
@@ -215,12 +216,12 @@ class Call:
     def _ip_up(self, now: float) -> None:
         assert self.link is not None and self.guest is not None  # of our own making
         local, remote = self.ipcp.local, self.ipcp.remote
-        if not usable(local):
+        if not is_host(local):
             self._fail("the server gave no address; name the one that it expects with --address", now)
             return
-        if remote is not None and (not usable(remote) or remote == local):
+        if remote is not None and (not is_host(remote) or remote == local):
             remote = None
-        dns = tuple(address for address in self.ipcp.dns if usable(address))
+        dns = tuple(address for address in self.ipcp.dns if is_host(address))
         mtu = min(self._terms.mtu, self.link.peer_mru)
         self._set_timer(None, None)
         self.up, self._up_at = True, now
@@ -357,11 +358,6 @@ class Call:
         self._timer = None
         if when is not None and callback is not None:
             self._timer = self._around.watcher.call_at(when, callback)
-
-
-def usable(address: bytes) -> bool:
-    """Whether a host may have this address: not unspecified, loopback, link-local, multicast or broadcast."""
-    return address[0] not in (0, 127) and address[0] < 224 and address[:2] != b"\xa9\xfe"
 
 
 def _nothing() -> None:

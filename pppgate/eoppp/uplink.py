@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from lcp.link import LinkConfig
+from nat.rules import PppRules
 from pppgate.config import CallConfig, ConfigError, NetworkConfig
 from pppgate.eoppp.bridge import SERVER, Bridge
 from pppgate.eoppp.bridge_dhcp import BridgeDhcp
@@ -35,12 +36,20 @@ class CallUplink:
         watcher = around.watcher
         # The guest decides how often it is refused an address, the line how often it fails.
         notices = Notices(around.say, watcher.now, repeat_after=0.0)
+        rules = PppRules()
         self.bridge = Bridge(
-            self.count, watcher.call_at, lease=call.lease, dns=call.dns, domain=config.domain, search=config.search
+            self.count,
+            watcher.call_at,
+            rules,
+            notices,
+            lease=call.lease,
+            dns=call.dns,
+            domain=config.domain,
+            search=config.search,
         )
         dhcp = BridgeDhcp(self.bridge, self.count)
         self.segment = Segment(
-            gateway_mac(SERVER), SERVER, self.bridge, dhcp, watcher, around.dirty, notices, self.count
+            gateway_mac(SERVER), SERVER, self.bridge, dhcp, watcher, around.dirty, notices, self.count, rules
         )
         link = LinkConfig(
             mru=config.mru, credentials=call.credentials, echo_interval=config.echo_interval, peer="the server"

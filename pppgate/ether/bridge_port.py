@@ -11,9 +11,10 @@ It knows neither addresses nor what a frame means.
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nat.dirty import Dirty
+from nat.rules import Asked
 from pppgate.ether.frame import pad
 from pppgate.ether.links.port import FramePort
 from serialport.port import HangUp, Watcher
@@ -44,24 +45,40 @@ class Queue(Protocol):
     def resume(self, now: float) -> None: ...
 
 
-class Neighbour:
-    """An IPv4 host on the segment: its addresses, the port it is on, and the line to it.
+class Way(NamedTuple):
+    """What a neighbour is to its uplink: where the packets for it wait, and what takes those that it sends."""
 
-    `line` and `receive` are the uplink's to set (segment.Uplink.arrive).
+    line: Queue
+    receive: Callable[[bytes, float], None]
+
+
+class Neighbour:
+    """An IPv4 host on the segment: its addresses, the port it is on, and its way through the uplink.
+
+    `arrive(self)` makes that way (segment.Uplink.arrive); `across`: what it may say to other hosts of the segment.
     """
 
-    __slots__ = ("address", "mac", "port", "header", "line", "receive", "heard")
+    __slots__ = ("address", "mac", "port", "header", "across", "line", "receive", "heard")
 
-    def __init__(self, address: bytes, mac: bytes, port: "BridgePort", header: bytes) -> None:
+    def __init__(
+        self,
+        address: bytes,
+        mac: bytes,
+        port: "BridgePort",
+        header: bytes,
+        across: Asked,
+        arrive: "Callable[[Neighbour], Way]",
+        now: float,
+    ) -> None:
         self.address = address
         self.mac = mac
         self.port = port
         self.header = header
         """What stands before each IPv4 packet to it: 14 octets."""
-        self.line: Queue | None = None
-        self.receive: Callable[[bytes, float], None] = _nowhere
-        self.heard = 0.0
+        self.across = across
+        self.heard = now
         """When it last sent something."""
+        self.line, self.receive = arrive(self)
 
     def kick(self) -> None:
         """The line has packets that it did not have before."""
@@ -205,13 +222,12 @@ class BridgePort:
         self._queued -= size
         for neighbour in list(self.ready):
             line = neighbour.line
-            packets = line.take(budget) if line is not None else []
+            packets = line.take(budget)
             if not packets:
                 del self.ready[neighbour]  # a kick brings it back
             header = neighbour.header
             frames += [pad(header + packet) for packet in packets]
-            if line is not None:
-                line.resume(now)
+            line.resume(now)
         return frames
 
     def _on_writable(self, _now: float) -> None:
@@ -221,7 +237,3 @@ class BridgePort:
 
     def _again(self, _now: float) -> None:
         self.mark()
-
-
-def _nowhere(_packet: bytes, _now: float) -> None:
-    """A neighbour that the uplink has not taken yet."""

@@ -7,19 +7,23 @@ what is for another guest, and believes nobody who speaks for somebody else:
 - a MAC address belongs to the port where it was heard first, until that port ends or it was silent for MAC_AGE;
 - an IPv4 address belongs to the MAC address that leased it, or that used it first (a guest with a fixed address).
 
+Before IPv4 of one host is switched to another the rules are asked, once for each pair.
+
 It knows neither PPP nor NAT: both are uplinks.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, Protocol
 
 from nat.dirty import Dirty
+from nat.rules import ANY, Action, Asked, Direction, Question, RuleSet, deny
 from nat.wire.ipv4 import DONT_FRAGMENT, IPV4, UDP, build_udp, dotted, sum16
 from pppgate.dhcp.clients import mac_key
 from pppgate.dhcp.server import Answer
 from pppgate.ether import arp
-from pppgate.ether.bridge_port import BridgePort, Neighbour
+from pppgate.ether.bridge_port import BridgePort, Neighbour, Way
 from pppgate.ether.frame import ARP, BROADCAST, NOBODY, VLANS, header, is_group, mac_text
 from pppgate.ether.frame import IPV4 as TYPE_IPV4
 from pppgate.ether.links.port import HEADER, FramePort
@@ -32,6 +36,8 @@ NEIGHBOURS_PER_PORT: Final = 32
 MAC_AGE: Final = 300.0
 """Seconds of silence after which a MAC address may turn up on another port (IEEE 802.1D section 7.9.2: ageing time)."""
 NEIGHBOUR_IDLE: Final = 300.0
+CROSSING_MOST: Final = 64
+"""Hosts of the segment about which a neighbour keeps what the rules have said."""
 DHCP_SERVER: Final = 67
 DHCP_CLIENT: Final = 68
 
@@ -56,8 +62,9 @@ class Uplink(Protocol):
     def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
         """Whether the address is this host's already."""
 
-    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
-        """A host is there, known by these keys, its card's address the last: set its `line` and `receive`."""
+    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
+        """A host is there, known by these keys, its card's address the last.  The neighbour is being made: it has its
+        addresses and its port, and may be kicked."""
 
     def leave(self, neighbour: Neighbour, now: float) -> None:
         """It has gone."""
@@ -96,6 +103,8 @@ class Segment:
         dirty: Dirty,
         say: Callable[[str], None],
         count: Counter[str],
+        rules: RuleSet,
+        network: str = "",
     ) -> None:
         self.mac = mac
         self.address = address
@@ -107,6 +116,8 @@ class Segment:
         self._dirty = dirty
         self._say = say
         self._count = count
+        self._rules = rules
+        self._network = network
         self._learned: dict[bytes, Learned] = {}
         self._full_until: dict[BridgePort, float] = {}  # ports with MACS_PER_PORT, none of which ages before then
         self._closing = False
@@ -279,8 +290,19 @@ class Segment:
             self._count["ip.bad_source"] += 1
         elif frame[:6] == self.mac:
             neighbour.receive(frame[HEADER:], now)
-        else:
+        elif self._may_cross(neighbour, destination):
             self._switch(port, frame)
+
+    def _may_cross(self, neighbour: Neighbour, destination: bytes) -> bool:
+        verdict = neighbour.across.known(destination)
+        if verdict is not None and verdict.action is Action.ALLOW:
+            return True
+        question = Question(neighbour.address, self._network, Direction.ACROSS, ANY, destination, 0)
+        verdict = verdict or neighbour.across.ask(destination, question)
+        if verdict.action is Action.ALLOW:
+            return True
+        deny(question, verdict, self._count, self._say)
+        return False
 
     def _admit(self, port: BridgePort, learned: Learned, mac: bytes, address: bytes, now: float) -> Neighbour | None:
         """The neighbour with this address if it is this one, made if the address is free for it."""
@@ -301,10 +323,10 @@ class Segment:
             return None
         if oldest is not None:
             self._remove(oldest, now)
-        neighbour = Neighbour(address, mac, port, header(mac, self.mac, TYPE_IPV4))
-        neighbour.heard = now
+        arrive = partial(self._uplink.arrive, keys, now)
+        across = Asked(self._rules, CROSSING_MOST)
+        neighbour = Neighbour(address, mac, port, header(mac, self.mac, TYPE_IPV4), across, arrive, now)
         self.neighbours[address] = neighbour
-        self._uplink.arrive(neighbour, keys, now)
         self._say(f"{port.name}: {mac_text(mac)} has {dotted(address)}")
         return neighbour
 

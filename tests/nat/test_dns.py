@@ -15,10 +15,11 @@ from nat.context import Context
 from nat.deadlines import Deadlines
 from nat.dns import HEADER, MAX_PENDING, MAX_WAITING, RETRY, TRIES, Dns, question_end, reply_limit
 from nat.host import Host, Resolver
+from nat.icmp import ErrorSender
 from nat.line import Line
-from nat.rules import Policy
+from nat.rules import Rules
 from tests.support.fake_watcher import EpollWatcher
-from tests.support.fakes import DNS, GUEST, Bench, FakeSocket, udp
+from tests.support.fakes import DNS, GATEWAY, GUEST, Bench, FakeSocket, udp
 from tests.support.oracle import UDP, sound
 
 
@@ -39,12 +40,19 @@ def reply_to(asked: bytes, *, answers: int = 1) -> bytes:
 
 class Setup(Bench):
     def __init__(self, resolvers: int = 2, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
+        super().__init__(dns=DNS, **options)  # type: ignore[arg-type]
         self.host.resolver_list = [Resolver(2, f"192.0.2.{53 + number}", 53) for number in range(resolvers)]
         self.dns = Dns(self.context, DNS)
 
     def ask(self, message: bytes, *, sport: int = 5000, now: float = 0.0, line: Line | None = None) -> None:
-        self.dns.receive(line or self.line, udp(message, sport=sport, dport=53, destination=DNS), 20, now)
+        line = line or self.line
+        self.dns.receive(
+            line,
+            ErrorSender(self.context, line, GATEWAY),
+            udp(message, sport=sport, dport=53, destination=DNS),
+            20,
+            now,
+        )
 
     @property
     def sock(self) -> FakeSocket:
@@ -160,7 +168,8 @@ def test_two_guests_do_not_share() -> None:
     other = Line(bytes((10, 0, 2, 16)), 1500, lambda: None, setup.count)
     other.up = True
     setup.ask(query())
-    setup.dns.receive(other, udp(query(), dport=53, source=other.address, destination=DNS, sport=9), 20, 0.0)
+    errors = ErrorSender(setup.context, other, GATEWAY)
+    setup.dns.receive(other, errors, udp(query(), dport=53, source=other.address, destination=DNS, sport=9), 20, 0.0)
     assert len(setup.host.sockets) == 2
     setup.arrive(reply_to(setup.sock.sent[0][0]))
     assert setup.out() == [] and len(other.take(5000)) == 1
@@ -326,7 +335,8 @@ def test_hostile_counts_go_through_untouched() -> None:
 def test_bad_udp_is_counted() -> None:
     setup = Setup()
     packet = udp(query(), dport=53, destination=DNS)
-    setup.dns.receive(setup.line, packet[:-1] + b"?", 20, 0.0)
+    errors = ErrorSender(setup.context, setup.line, GATEWAY)
+    setup.dns.receive(setup.line, errors, packet[:-1] + b"?", 20, 0.0)
     assert setup.count["udp.bad_checksum"] == 1 and not setup.host.sockets
 
 
@@ -360,12 +370,12 @@ def test_over_real_sockets() -> None:
         dead = Resolver(socket.AF_INET, "127.0.0.1", 1)
         live = Resolver(socket.AF_INET, "127.0.0.1", server.getsockname()[1])
         host = Host(watcher, [dead, live])
-        policy = Policy(host, (b"\x0a\0\2\0", 24), b"\x0a\0\2\2")
-        context = Context(host, policy, Deadlines(), Random(1), lambda _: None)
+        rules = Rules(host, (b"\x0a\0\2\0", 24), b"\x0a\0\2\2", dns=DNS)
+        context = Context(host, rules, Deadlines(), Random(1), lambda _: None)
         line = Line(GUEST, 1500, lambda: None, context.count)
         line.up = True
         dns = Dns(context, DNS)
-        dns.receive(line, udp(query(), dport=53, destination=DNS), 20, 0.0)
+        dns.receive(line, ErrorSender(context, line, GATEWAY), udp(query(), dport=53, destination=DNS), 20, 0.0)
         end = time.monotonic() + 5
         while len(dns) and time.monotonic() < end:
             watcher.run_once(0.05)

@@ -13,7 +13,7 @@ from nat.deadlines import Deadlines
 from nat.forward import AGAIN, BATCH, PEERS, Forwards, ForwardSpec, parse_forward
 from nat.host import Host
 from nat.line import Line
-from nat.rules import Policy
+from nat.rules import Question, Rules
 from nat.wire.ipv4 import build_udp
 from tests.support.fake_watcher import EpollWatcher
 from tests.support.fakes import GATEWAY, GUEST, Bench, FakeSocket, udp
@@ -26,14 +26,16 @@ class FakeGateway:
     def __init__(self, line: Line) -> None:
         self.lines = {line.address: line}
         self.opened: list[tuple[FakeSocket, int, float]] = []
+        self.questions: list[Question] = []
         self.room = True
 
     def line(self, address: bytes) -> Line | None:
         return self.lines.get(address)
 
-    def open_tcp(self, line: Line, sock: FakeSocket, guest_port: int, now: float) -> bool:
+    def open_tcp(self, question: Question, sock: FakeSocket, now: float) -> bool:
         if self.room:
-            self.opened.append((sock, guest_port, now))
+            self.questions.append(question)
+            self.opened.append((sock, question.port, now))
         return self.room
 
 
@@ -224,8 +226,8 @@ def test_close_leaves_nothing() -> None:
 def test_over_real_sockets(bind: str) -> None:
     watcher = EpollWatcher()
     host = Host(watcher)
-    policy = Policy(host, (b"\x0a\0\2\0", 24), GATEWAY)
-    context = Context(host, policy, Deadlines(), Random(1), lambda _: None)
+    rules = Rules(host, (b"\x0a\0\2\0", 24), GATEWAY)
+    context = Context(host, rules, Deadlines(), Random(1), lambda _: None)
     line = Line(GUEST, 1500, lambda: None, context.count)
     gateway = FakeGateway(line)
     forwards = Forwards(context, gateway)  # type: ignore[arg-type]

@@ -295,7 +295,7 @@ from nat.echo import EchoFlows
 from nat.host import Host
 from nat.icmp import ErrorSender
 from nat.line import Line
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.deadlines import Deadlines
 from nat.udp import UdpFlows
 watcher = EpollWatcher()
@@ -303,8 +303,8 @@ host = Host(watcher)
 found = host.ping()
 assert found is not None and found[1] == sys.argv[2], found
 found[0].close()
-policy = Policy(host, (GATEWAY[:3] + bytes(1), 24), GATEWAY, host_loopback=True)
-context = Context(host, policy, Deadlines(), Random(1), print)
+rules = Rules(host, (GATEWAY[:3] + bytes(1), 24), GATEWAY, host_loopback=True)
+context = Context(host, rules, Deadlines(), Random(1), print)
 line = Line(GUEST, 1500, lambda: None, context.count)
 line.up = True
 errors = ErrorSender(context, line, GATEWAY)

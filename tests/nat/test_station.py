@@ -10,7 +10,7 @@ from nat.context import Context
 from nat.deadlines import Deadlines
 from nat.dns import Dns
 from nat.gateway import KEEP_AWAY, Gateway
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.station import Station
 from nat.wire.ipv4 import ICMP, UDP, build_icmp, build_ipv4, build_udp, checksum
 from nat.wire.tcp import ACK, RST, SYN, build_segment
@@ -35,10 +35,15 @@ class Net:
     def __init__(self, *, host_loopback: bool = False, internet_only: bool = False) -> None:
         self.host = Host()
         self.notes: list[str] = []
-        policy = Policy(
-            self.host, (bytes((10, 0, 2, 0)), 24), GATEWAY, host_loopback=host_loopback, internet_only=internet_only
+        rules = Rules(
+            self.host,
+            (bytes((10, 0, 2, 0)), 24),
+            GATEWAY,
+            dns=DNS,
+            host_loopback=host_loopback,
+            internet_only=internet_only,
         )
-        self.context = Context(self.host, policy, Deadlines(), Random(5), self.notes.append, Counter())  # type: ignore[arg-type]
+        self.context = Context(self.host, rules, Deadlines(), Random(5), self.notes.append, Counter())  # type: ignore[arg-type]
         self.gateway = Gateway(self.context, GATEWAY, Dns(self.context, DNS))
         self.kicked = 0
         self.guest = self.arrive(GUEST)

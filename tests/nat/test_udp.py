@@ -16,7 +16,7 @@ from nat.deadlines import Deadlines
 from nat.host import IP_MTU_DISCOVER, IP_TTL, ORIGIN_ICMP, ORIGIN_LOCAL, Fault, Host
 from nat.icmp import ErrorSender
 from nat.line import Line
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.udp import BATCH, CONTACTS, PEERS, UdpFlows, parse_udp
 from nat.wire.ipv4 import build_ipv4
 from tests.support.fake_watcher import EpollWatcher
@@ -415,8 +415,8 @@ def test_close_leaves_nothing() -> None:
 def test_over_real_sockets_with_a_refusal_after_an_exchange() -> None:
     watcher = EpollWatcher()
     host = Host(watcher)
-    policy = Policy(host, (b"\x0a\0\2\0", 24), GATEWAY, host_loopback=True)
-    context = Context(host, policy, Deadlines(), Random(1), lambda _: None)
+    rules = Rules(host, (b"\x0a\0\2\0", 24), GATEWAY, host_loopback=True)
+    context = Context(host, rules, Deadlines(), Random(1), lambda _: None)
     line = Line(GUEST, 1500, lambda: None, context.count)
     line.up = True
     flows = UdpFlows(context, line, GATEWAY, ErrorSender(context, line, GATEWAY))

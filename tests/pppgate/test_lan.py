@@ -15,7 +15,7 @@ from nat.context import Context
 from nat.deadlines import Deadlines
 from nat.dns import Dns
 from nat.gateway import Gateway
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.wire.ipv4 import UDP as UDP_PROTOCOL
 from nat.wire.ipv4 import build_icmp
 from pppgate.config import NetworkConfig, build_network
@@ -37,9 +37,9 @@ class Lan:
         gateway = self.config.gateway.packed
         network = (self.config.net.network_address.packed, self.config.net.prefixlen)
         host = Host()
-        policy = Policy(host, network, gateway)  # type: ignore[arg-type]
+        rules = Rules(host, network, gateway, dns=self.config.dns.packed)  # type: ignore[arg-type]
         self.count: Counter[str] = Counter()
-        context = Context(host, policy, Deadlines(), Random(5), lambda sentence: None, self.count)  # type: ignore[arg-type]
+        context = Context(host, rules, Deadlines(), Random(5), lambda sentence: None, self.count)  # type: ignore[arg-type]
         self.gateway = Gateway(context, gateway, Dns(context, self.config.dns.packed))
         self.pool = Pool(self.config.net, (gateway, self.config.dns.packed), self.config.guest.packed)
         self.said: list[str] = []

@@ -72,7 +72,7 @@ def test_every_errno_at_every_system_call(site: str, failure: int) -> None:
     canary = Canary(world)
     host, other = world.host, world.host.other
     count, before = world.count, len(host.open())
-    world.gateway.forwards.add("tcp", "127.0.0.1", 8080, world.station.line.address, 80)  # type: ignore[union-attr]
+    world.gateway.forwards.add("tcp", "127.0.0.1", 8080, world.station.line.address, 80)
     listener = other.sockets[-1]
 
     def send(packet: bytes) -> None:

@@ -191,7 +191,7 @@ def test_a_guest_that_takes_nothing_but_asks_for_much() -> None:
     for n in range(5000):
         world.session.link.receive(b"\xc0\x21" + build(9, n & 255, bytes(1400)), world.now)
         world.station.receive(build_segment(GUEST, 1, OUTSIDE, 2, sequence=n, flags=ACK), world.now)
-        world._flush()
+        world.context.dirty.flush(world.now)
     assert len(world.session.guest._control) <= 64
     assert world.station.line.queued <= 640 * 1024
     assert world.count["line.queue_full"] and world.count["guest.control_full"]

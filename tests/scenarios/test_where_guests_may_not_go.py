@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nat.host import Host
-from nat.rules import Policy
+from nat.rules import Action, Direction, Question, Rules
 from nat.wire.ipv4 import build_ipv4, build_udp
 from nat.wire.tcp import SYN
 from tests.support.fake_watcher import EpollWatcher
@@ -113,12 +113,13 @@ def test_no_server_of_this_host_is_visited(visited: tuple[int, socket.socket, so
     host = Host(EpollWatcher(), [])  # type: ignore[arg-type]
     world = SerialWorld()
     world.up()
-    policy = Policy(host, (bytes((10, 0, 2, 0)), 24), GATEWAY)
+    rules = Rules(host, (bytes((10, 0, 2, 0)), 24), GATEWAY)
     own = [bytes(map(int, socket.gethostbyname(socket.gethostname()).split(".")))]
     for address in [bytes(each) for each in DESTINATIONS if each != tuple(OWN)] + own:
-        assert policy.judge(address) is not None, address
+        question = Question(GUEST, "", Direction.OUT, 6, address, port)
+        assert rules.decide(question).action is not Action.ALLOW, address
     host.close()
-    world.context.policy = policy
+    world.context.rules = rules
     for address in [*(bytes(each) for each in DESTINATIONS if each != tuple(OWN)), *own]:
         world.transmit(tcp(SYN, destination=address, dport=port))
         world.transmit(udp(destination=address, dport=port))

@@ -10,7 +10,7 @@ from nat.context import Context, Limits
 from nat.deadlines import Deadlines
 from nat.host import Fault, Resolver
 from nat.line import Line
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.wire.ipv4 import build_icmp, build_ipv4, build_udp
 from tests.support.watching import Watching
 
@@ -162,16 +162,21 @@ class Bench:
     """A context over a FakeHost and one guest's line."""
 
     def __init__(self, *, mtu: int = 1500, host_loopback: bool = False, internet_only: bool = False,
-                 limits: Limits | None = None, seed: int = 1) -> None:  # fmt: skip
+                 limits: Limits | None = None, seed: int = 1, dns: bytes = b"") -> None:  # fmt: skip
         self.host = FakeHost()
         self.notices: list[str] = []
-        policy = Policy(
-            self.host, (b"\x0a\0\2\0", 24), GATEWAY, host_loopback=host_loopback, internet_only=internet_only
+        rules = Rules(
+            self.host,
+            (b"\x0a\0\2\0", 24),
+            GATEWAY,
+            dns=dns,
+            host_loopback=host_loopback,
+            internet_only=internet_only,
         )
         self.deadlines = Deadlines()
         self.context = Context(
             host=self.host,  # type: ignore[arg-type]
-            policy=policy,
+            rules=rules,
             deadlines=self.deadlines,
             random=Random(seed),
             notify=self.notices.append,

@@ -16,9 +16,8 @@ from lcp.link import LinkConfig
 from nat.context import Context, Limits
 from nat.deadlines import Deadlines
 from nat.dns import Dns
-from nat.forward import Forwards
 from nat.gateway import Gateway
-from nat.rules import Policy
+from nat.rules import Rules
 from nat.wire.ipv4 import TCP
 from pppgate.notices import Notices
 from pppgate.session import Session, Shared
@@ -148,10 +147,10 @@ class SerialWorld:
         self.host = host or WorldHost()
         self.said: list[str] = []
         self.guest_config = guest_config or LinkConfig()
-        policy = Policy(self.host, (bytes((10, 0, 2, 0)), 24), GATEWAY, host_loopback=host_loopback)  # type: ignore[arg-type]
+        rules = Rules(self.host, (bytes((10, 0, 2, 0)), 24), GATEWAY, dns=DNS, host_loopback=host_loopback)  # type: ignore[arg-type]
         self.context = Context(
             self.host,  # type: ignore[arg-type]
-            policy,
+            rules,
             Deadlines(),
             Random(seed + 1),
             Notices(self.said.append, lambda: self.now),
@@ -159,7 +158,6 @@ class SerialWorld:
             limits or Limits(),
         )
         self.gateway = Gateway(self.context, GATEWAY, Dns(self.context, DNS))
-        self.gateway.forwards = Forwards(self.context, self.gateway)
         self.watcher = VirtualWatcher(self)
         self.shared = Shared(
             gateway=self.gateway,

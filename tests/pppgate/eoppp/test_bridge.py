@@ -3,6 +3,7 @@
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from nat.dirty import Dirty
 from nat.line import Line
-from nat.wire.ipv4 import DONT_FRAGMENT, build_ipv4, build_udp, checksum
+from nat.rules import Asked, PppRules
+from nat.wire.ipv4 import DONT_FRAGMENT, build_ipv4, build_udp, checksum, is_host
 from pppgate.eoppp.bridge import (
     ERRORS_A_SECOND,
     FLOW_MOST,
@@ -19,7 +21,6 @@ from pppgate.eoppp.bridge import (
     SERVER,
     Bridge,
     neighbourhood,
-    reaches,
 )
 from pppgate.eoppp.bridge_dhcp import BridgeDhcp
 from pppgate.eoppp.call import Agreed
@@ -78,9 +79,8 @@ class Rig:
 
     def host(self, address: bytes = LOCAL, mac: bytes = MAC) -> Neighbour:
         """A host that uses the address."""
-        neighbour = Neighbour(address, mac, Port(), b"")  # type: ignore[arg-type]
-        self.bridge.arrive(neighbour, KEYS, NOW)
-        return neighbour
+        arrive = partial(self.bridge.arrive, KEYS, NOW)
+        return Neighbour(address, mac, Port(), b"", Asked(PppRules()), arrive, NOW)  # type: ignore[arg-type]
 
     def out(self) -> list[bytes]:
         """What goes to the server."""
@@ -88,13 +88,12 @@ class Rig:
 
     def back(self, neighbour: Neighbour) -> list[bytes]:
         """What goes to the host."""
-        assert neighbour.line is not None
         return neighbour.line.take(1 << 20)
 
 
 def rig(agreed: Agreed | None = AGREED, **options) -> Rig:
     count: Counter[str] = Counter()
-    bridge = Bridge(count, lambda when, call: None, lease=60.0, **options)
+    bridge = Bridge(count, lambda when, call: None, PppRules(), lambda said: None, lease=60.0, **options)
     bridge.calls = calls = Calls()
     if agreed is not None:
         bridge.link_up(agreed, NOW)
@@ -151,14 +150,16 @@ def test_what_belongs_to_a_segment_stays_on_it(to):
     it = rig()
     it.host().receive(packet(to=ip(to)), NOW)
     assert it.out() == [] and it.count == {"bridge.stays": 1}
-    assert not it.bridge.owns(ip(to)) and not reaches(ip(to))
+    assert not it.bridge.owns(ip(to)) and not is_host(ip(to))
 
 
 def test_broadcasts_and_what_is_not_ip_stay_on_the_segment_and_do_not_dial():
     it = rig()
     it.bridge.link_down(NOW)
     router, group = b"\x52\x55" + SERVER, b"\x01\0\x5e\0\0\xfb"
-    segment = Segment(router, SERVER, it.bridge, FakeDhcp(), FakeWatcher(), Dirty(), lambda said: None, it.count)
+    segment = Segment(
+        router, SERVER, it.bridge, FakeDhcp(), FakeWatcher(), Dirty(), lambda said: None, it.count, PppRules()
+    )
     guest, other = FakePort(0), FakePort(1)
     ends = [segment.attach(port, NOW) for port in (guest, other)]
     stay = [

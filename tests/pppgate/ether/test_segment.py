@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nat.dirty import Dirty
+from nat.rules import PppRules, RuleSet
 from nat.wire.ipv4 import build_ipv4, build_udp
 from pppgate.dhcp.server import Answer
 from pppgate.ether import arp
-from pppgate.ether.bridge_port import BUSY_FRAMES, BUSY_WITHIN, FRAMES_MOST, QUEUE_MOST, BridgePort, Neighbour
+from pppgate.ether.bridge_port import BUSY_FRAMES, BUSY_WITHIN, FRAMES_MOST, QUEUE_MOST, BridgePort, Neighbour, Way
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
 from serialport.port import HangUp
@@ -120,11 +121,10 @@ class FakeUplink:
     def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
         return self.holders.get(address) in keys
 
-    def arrive(self, neighbour: Neighbour, keys: tuple[str, ...], now: float) -> None:
+    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
         assert neighbour.address not in self.here
         self.here[neighbour.address] = neighbour
-        neighbour.line = FakeLine()
-        neighbour.receive = lambda packet, now: self.received.append((neighbour.address, packet))
+        return Way(FakeLine(), lambda packet, now: self.received.append((neighbour.address, packet)))
 
     def leave(self, neighbour: Neighbour, now: float) -> None:
         assert self.here.pop(neighbour.address) is neighbour
@@ -144,7 +144,7 @@ class FakeDhcp:
 
 
 class World:
-    def __init__(self, ports: int = 2) -> None:
+    def __init__(self, ports: int = 2, rules: RuleSet | None = None) -> None:
         self.uplink = FakeUplink()
         self.dhcp = FakeDhcp()
         self.watcher = FakeWatcher()
@@ -152,6 +152,7 @@ class World:
         self.said: list[str] = []
         self.count: Counter[str] = Counter()
         self.now = 0.0
+        self.rules = rules or PppRules()
         self.segment = Segment(
             ROUTER,
             GATEWAY,
@@ -161,6 +162,7 @@ class World:
             self.dirty,
             self.said.append,
             self.count,
+            self.rules,
         )
         self.ports: list[FakePort] = []
         self.bridge_ports: list[BridgePort] = []
