@@ -19,15 +19,15 @@ from lcp.trace import Words
 
 UNSPECIFIED = bytes(4)
 
-#: What a client calls a server that knows no address of its own: the well-known name of the router at the far end of
-#: a tunnel (RFC 6333, 5.7), which no host has.
 STAND_IN = bytes((192, 0, 0, 1))
-#: Times that a server is told so.
+"""What a client calls a server that knows no address of its own: the well-known name of the router at the far end of
+a tunnel (RFC 6333 section 5.7), which no host has."""
 NAMED_MOST = 2
+"""Times that a server is told so."""
 
-#: `lease(wanted)`: the address for the guest, `wanted` itself if it may have it (None: no wish), or None
-#: when there is none left. Asked again with the same wish it gives the same address.
 Lease = Callable[[bytes | None], bytes | None]
+"""`lease(wanted)`: the address for the guest, `wanted` itself if it may have it (None: no wish), or None
+when there is none left. Asked again with the same wish it gives the same address."""
 
 
 def dotted(address: bytes) -> str:
@@ -43,7 +43,7 @@ class _Address(Option):
 
 
 class ServerAddress(_Address):
-    """IP-Address (RFC 1332, 3.3) at the end that has the addresses: announces ours, assigns the guest's."""
+    """IP-Address (RFC 1332 section 3.3) at the end that has the addresses: announces ours, assigns the guest's."""
 
     type, name = 3, "addr"
 
@@ -118,7 +118,7 @@ class ClientAddress(_Address):
 
 
 class _ServerDns(_Address):
-    """RFC 1877, 1.1 and 1.3, at the end that knows the name servers."""
+    """RFC 1877 sections 1.1 and 1.3, at the end that knows the name servers."""
 
     def __init__(self, address: bytes | None) -> None:
         self.address = address
@@ -165,7 +165,7 @@ class ClientDns2(_ClientDns):
 
 
 class IpAddresses(Option):
-    """RFC 1332, 3.1, deprecated; always rejected."""
+    """RFC 1332 section 3.1, deprecated; always rejected."""
 
     type, name = 1, "addrs"
 
@@ -177,7 +177,7 @@ class IpAddresses(Option):
 
 
 class IpCompression(Option):
-    """RFC 1332, 3.2; always rejected."""
+    """RFC 1332 section 3.2; always rejected."""
 
     type, name = 2, "compress"
 
@@ -196,14 +196,14 @@ class Nbns2(_Address):
     type, name = 132, "ms-wins2"
 
 
-#: The options a trace can put into words.
 DESCRIBED: dict[int, type[Option]] = {
     option.type: option for option in (IpAddresses, IpCompression, ServerAddress, ServerDns1, ServerDns2, Nbns1, Nbns2)
 }
+"""The options a trace can put into words."""
 
 
-#: For `lcp.trace.describe`: {**WORDS, Protocol.IPCP: IPCP_WORDS}.
 IPCP_WORDS = Words("IPCP", DESCRIBED)
+"""For `lcp.trace.describe`: {**WORDS, Protocol.IPCP: IPCP_WORDS}."""
 
 
 class Ipcp(ControlProtocol):

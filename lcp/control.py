@@ -1,4 +1,4 @@
-"""What LCP and every NCP have in common: Configure, Terminate and Code-Reject packets (RFC 1661, 5.1 to 5.6).
+"""What LCP and every NCP have in common: Configure, Terminate and Code-Reject packets (RFC 1661 sections 5.1 to 5.6).
 
 A `ControlProtocol` joins an `Automaton` and a `Negotiator`: it turns packets into events and actions into
 packets. In: `receive(information, now)`, `tick(now)`, and the lower layer's `up`/`down`. Out: packets through
@@ -34,12 +34,12 @@ class ControlProtocol:
         self.on_up: Callable[[float], None] = _nothing
         self.on_down: Callable[[float], None] = _nothing
         self.on_finished: Callable[[float], None] = _nothing
-        #: No packet is longer than this: 1500, or the peer's MRU when that is less.
         self.longest = DEFAULT_MRU
-        #: Why the peer ended the layer, from its Terminate-Request; printable, often empty.
+        """No packet is longer than this: 1500, or the peer's MRU when that is less."""
         self.peer_reason = ""
-        #: Why we end it: the text of our Terminate-Request.
+        """Why the peer ended the layer, from its Terminate-Request; printable, often empty."""
         self.reason = ""
+        """Why we end it: the text of our Terminate-Request."""
         self._id = 0
         self._request = ControlPacket(0, 0, b"")
         self._answered = True
@@ -177,7 +177,7 @@ class ControlProtocol:
         self.automaton.event(Event.RCA if code == Code.CONFIGURE_ACK else Event.RCN, now)
 
     def _on_code_reject(self, data: bytes, now: float) -> None:
-        """The codes every implementation must have make it fatal (RFC 1661, 4.3: RXJ-)."""
+        """The codes every implementation must have make it fatal (RFC 1661 section 4.3: RXJ-)."""
         if not data:
             self._drop("bad_length")
         elif Code.CONFIGURE_REQUEST <= data[0] <= Code.CODE_REJECT:
@@ -208,7 +208,7 @@ class ControlProtocol:
         return self._id
 
     def act(self, action: str, now: float) -> None:
-        """The automaton's actions (RFC 1661, 4.4)."""
+        """The automaton's actions (RFC 1661 section 4.4)."""
         getattr(self, f"_{action}")(now)
 
     def _tlu(self, now: float) -> None:
@@ -230,7 +230,7 @@ class ControlProtocol:
             self.negotiator.restart()
             self._answered = True
         data = self.negotiator.request()
-        # the same packet again when nobody answered, else a new identifier (RFC 1661, 5.1)
+        # the same packet again when nobody answered, else a new identifier (RFC 1661 section 5.1)
         identifier = self.next_id() if self._answered or data != self._request.data else self._request.id
         self._request = ControlPacket(Code.CONFIGURE_REQUEST, identifier, data)
         self._answered = False

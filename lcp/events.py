@@ -98,7 +98,7 @@ class LoopDetected(Event):
 
 @dataclass(frozen=True)
 class Identified(Event):
-    """The peer's Identification (RFC 1570, 1.1), made printable."""
+    """The peer's Identification (RFC 1570 section 1.1), made printable."""
 
     text: str
 

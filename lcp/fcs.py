@@ -10,12 +10,12 @@ highest, so the standard library's way reverses the bits of the octets first wit
 from binascii import crc_hqx
 from collections.abc import Callable
 
-#: Every octet with its bits in the opposite order.
 REVERSED = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
+"""Every octet with its bits in the opposite order."""
 
-#: What the register holds after a good frame and its FCS: RFC 1662's 0xf0b8, complemented as fastcrc gives
-#: it, and bit-reversed as crc_hqx does.
 GOOD_FASTCRC = 0xF0B8 ^ 0xFFFF
+"""What the register holds after a good frame and its FCS: RFC 1662's 0xf0b8, complemented as fastcrc gives
+it, and bit-reversed as crc_hqx does."""
 GOOD_STDLIB = 0x1D0F
 
 

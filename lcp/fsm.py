@@ -1,4 +1,4 @@
-"""The option negotiation automaton of RFC 1661, section 4: the table as data, and one that runs it.
+"""The option negotiation automaton of RFC 1661 section 4: the table as data, and one that runs it.
 
 Theory of operation. `TABLE[state][event]` is `(actions, next state)`, spelled as in the RFC's own table in
 4.1; the cells marked `-` there are absent, because the event cannot happen in that state. An `Automaton`
@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 
 class State(IntEnum):
-    """RFC 1661, 4.2, numbered as the table's columns."""
+    """RFC 1661 section 4.2, numbered as the table's columns."""
 
     INITIAL = 0
     STARTING = 1
@@ -33,7 +33,7 @@ class State(IntEnum):
 
 
 class Event(IntEnum):
-    """RFC 1661, 4.3, in the order of the table's rows."""
+    """RFC 1661 section 4.3, in the order of the table's rows."""
 
     UP = 0
     DOWN = 1
@@ -54,7 +54,7 @@ class Event(IntEnum):
 
 
 class Timing(NamedTuple):
-    """RFC 1661, 4.6. `restart` is seconds, the others are numbers of packets."""
+    """RFC 1661 section 4.6. `restart` is seconds, the others are numbers of packets."""
 
     restart: float = 3.0
     max_configure: int = 10
@@ -62,14 +62,13 @@ class Timing(NamedTuple):
     max_failure: int = 5
 
 
-#: When the peer speaks up for the first time: seconds until a request of ours is repeated, and the same when
-#: that request is older than the first figure, so that it was most likely sent before the peer listened.
 HURRY_SECONDS = 0.5
 HURRY_OLD_SECONDS = 0.2
+"""When the peer speaks up for the first time: seconds until a request of ours is repeated, and the same when
+that request is older than the first figure, so that it was most likely sent before the peer listened."""
 
 _E = Event
 
-#: The RFC's table, a column a state: actions/next, or - where the event cannot happen.
 _ROWS = {
     #             Init  Start     Closed    Stopped       Clos'g Stop'g Req-Sent  Ack-Rcvd  Ack-Sent  Opened
     _E.UP: "2     irc,scr/6 -         -             -      -      -         -         -         -",
@@ -89,8 +88,8 @@ _ROWS = {
     _E.RXJ_MINUS: "-     -         tlf/2     tlf/3         tlf/2  tlf/3  tlf/3     tlf/3     tlf/3     tld,irc,str/5",
     _E.RXR: "-     -         2         3             4      5      6         7         8         ser/9",
 }
+"""The RFC's table, a column a state: actions/next, or - where the event cannot happen."""
 
-#: TABLE[state][event] = (actions, next state); an event that is illegal in a state is absent.
 TABLE: Mapping[State, Mapping[Event, tuple[tuple[str, ...], State]]] = {
     state: {
         event: (tuple(filter(None, actions.split(","))), State(int(following)))
@@ -100,13 +99,14 @@ TABLE: Mapping[State, Mapping[Event, tuple[tuple[str, ...], State]]] = {
     }
     for state in State
 }
+"""TABLE[state][event] = (actions, next state); an event that is illegal in a state is absent."""
 
 TIMED = frozenset({State.CLOSING, State.STOPPING, State.REQ_SENT, State.ACK_RCVD, State.ACK_SENT})
 NEGOTIATING = frozenset({State.REQ_SENT, State.ACK_RCVD, State.ACK_SENT})
 
 
 class Owner(Protocol):
-    """Who performs the actions: tlu tld tls tlf scr sca scn str sta scj ser (RFC 1661, 4.4)."""
+    """Who performs the actions: tlu tld tls tlf scr sca scn str sta scj ser (RFC 1661 section 4.4)."""
 
     def act(self, action: str, now: float) -> None: ...
 
@@ -160,7 +160,7 @@ class Automaton:
             ending = "str" in actions
             self._restarts = self.timing.max_terminate if ending else self.timing.max_configure
         elif action == "zrc":
-            # the next expiry is TO-: the peer has one period to hang up (RFC 1661, 4.4), which `event` starts
+            # the next expiry is TO-: the peer has one period to hang up (RFC 1661 section 4.4), which `event` starts
             self._restarts = 0
         else:
             if action in ("scr", "str"):

@@ -1,4 +1,4 @@
-"""Asynchronous HDLC-like framing (RFC 1662, 4): octets of the line to frames, and back.
+"""Asynchronous HDLC-like framing (RFC 1662 section 4): octets of the line to frames, and back.
 
 `Deframer.feed(data)` takes the line's octets in any pieces and gives the good frames in them, each from its
 protocol field on, spelled as it came (one octet or two); everything else is a named counter. `Framer.frame`
@@ -11,7 +11,7 @@ first octet to a table (1.9 us; two `replace` of two-octet needles take 4.5, a `
 2.5, a bytearray edited in place 2.2). Sending, one `replace` an octet that wants escaping, which for the
 usual ACCM of 0 is two.
 
-Control octets in the receive ACCM (software flow control of the line, RFC 1662, 7.1) are dropped only from
+Control octets in the receive ACCM (software flow control of the line, RFC 1662 section 7.1) are dropped only from
 frames whose FCS is wrong with them. A peer that sends them unescaped as data is thus understood, the good
 frames never pay for the search, and it does not matter that the octets after the frame which changed the
 ACCM were deframed in the same `feed`.
@@ -25,8 +25,8 @@ from lcp.packet import DEFAULT_MRU, Protocol
 FLAG = b"~"
 ESCAPE = b"}"
 DEFAULT_ACCM = 0xFFFFFFFF
-#: Address, control, protocol and FCS, and room for what a peer adds: a frame may be this much over the MRU.
 SLACK = 64
+"""Address, control, protocol and FCS, and room for what a peer adds: a frame may be this much over the MRU."""
 
 _FLIPPED = [bytes((octet ^ 0x20,)) for octet in range(256)]
 
@@ -59,7 +59,7 @@ def _unescape_any(frame: bytes) -> bytes:
 
 
 def controls(accm: int) -> bytes:
-    """The control octets whose bits are set in an async control character map (RFC 1662, 7.1)."""
+    """The control octets whose bits are set in an async control character map (RFC 1662 section 7.1)."""
     return bytes(octet for octet in range(32) if accm >> octet & 1)
 
 
@@ -117,7 +117,7 @@ class Deframer:
                 frame = self._repair(part, frame)
                 if not frame:
                     continue
-            # address and control are left out at will, whatever was agreed (RFC 1662, 3.1; RFC 1661, 6.6)
+            # address and control are left out at will, whatever was agreed (RFC 1662 section 3.1; RFC 1661 section 6.6)
             if frame[0] == 0xFF and frame[1] == 0x03:
                 if len(frame) == 4:
                     self.count["hdlc.runt"] += 1
@@ -168,7 +168,7 @@ class Framer:
     def _header(self, protocol: int) -> bytes:
         if protocol == Protocol.LCP:
             return b"\xff\x03\xc0\x21"
-        # one octet is enough for a protocol that has a zero first (RFC 1661, 6.5)
+        # one octet is enough for a protocol that has a zero first (RFC 1661 section 6.5)
         octets = 1 if self._pfc and protocol < 0x100 else 2
         return self._address + protocol.to_bytes(octets, "big")
 

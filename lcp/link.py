@@ -1,4 +1,4 @@
-"""One PPP link: its phases (RFC 1661, 3), its protocols, who may speak when, and the keepalive.
+"""One PPP link: its phases (RFC 1661 section 3), its protocols, who may speak when, and the keepalive.
 
 In: frames as a `Deframer` gives them, the clock, the lower layer's `up` and `down`. Out: packets through
 `emit(protocol, information)`, IP packets through `on_ip(packet, now)`, agreed framing parameters through
@@ -31,7 +31,7 @@ from lcp.protocol import CHAP_MD5, PAP, Lcp
 
 
 class Phase(Enum):
-    """RFC 1661, 3.2. Dead: the line is down, or nobody is negotiating on it."""
+    """RFC 1661 section 3.2. Dead: the line is down, or nobody is negotiating on it."""
 
     DEAD = "dead"
     ESTABLISH = "establish"
@@ -48,8 +48,6 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
-#: In which phases a packet of a kind is looked at; in the others it is silently discarded (RFC 1661, 3.4 to
-#: 3.7). LCP looks after itself. Unknown protocols are looked at to be rejected.
 LEGAL: dict[Kind, frozenset[Phase]] = {
     Kind.LCP: frozenset(Phase),
     Kind.AUTH: frozenset({Phase.AUTHENTICATE, Phase.NETWORK}),
@@ -57,6 +55,8 @@ LEGAL: dict[Kind, frozenset[Phase]] = {
     Kind.DATA: frozenset({Phase.NETWORK}),
     Kind.UNKNOWN: frozenset({Phase.NETWORK}),
 }
+"""In which phases a packet of a kind is looked at; in the others it is silently discarded (RFC 1661 sections 3.4 to
+3.7). LCP looks after itself. Unknown protocols are looked at to be rejected."""
 
 _PHASES = {
     State.INITIAL: Phase.DEAD,
@@ -73,7 +73,7 @@ _PHASES = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """What we show to a peer that asks who we are; neither may be longer than 255 octets (RFC 1334, 2.2.1)."""
+    """What we show to a peer that asks who we are; neither may be longer than 255 octets (RFC 1334 section 2.2.1)."""
 
     user: bytes
     password: bytes
@@ -88,15 +88,15 @@ class LinkConfig:
     """What we want of a link. A server has `auth` and no `credentials`, a client the other way round."""
 
     mru: int = DEFAULT_MRU
-    accm: int = 0  #: control octets the peer has to escape towards us
+    accm: int = 0  # control octets the peer has to escape toward us
     pfc: bool = True
     acfc: bool = True
-    auth: Authenticator | None = None  #: who may dial in; None asks nobody for a name
+    auth: Authenticator | None = None  # who may dial in; None asks nobody for a name
     credentials: Credentials | None = None
-    server_name: str = "pppgate"  #: what we call ourselves in CHAP challenges
-    peer: str = "the guest"  #: what events call the other end; to a client it is the server
-    echo_interval: float = 30.0  #: seconds of silence before an Echo-Request; 0 is never
-    echo_failures: int = 4  #: unanswered ones that end the link
+    server_name: str = "pppgate"  # what we call ourselves in CHAP challenges
+    peer: str = "the guest"  # what events call the other end; to a client it is the server
+    echo_interval: float = 30.0  # seconds of silence before an Echo-Request; 0 is never
+    echo_failures: int = 4  # unanswered ones that end the link
     restart: float = 3.0
     max_configure: int = 10
     max_terminate: int = 2
@@ -112,10 +112,10 @@ class LinkParameters:
     """How frames are to be made and read from now on. The defaults are those before any agreement."""
 
     tx_accm: int = DEFAULT_ACCM
-    acfc: bool = False  #: leave out address and control when sending
-    pfc: bool = False  #: shorten the protocol field when sending
+    acfc: bool = False  # leave out address and control when sending
+    pfc: bool = False  # shorten the protocol field when sending
     rx_accm: int = DEFAULT_ACCM
-    peer_mru: int = DEFAULT_MRU  #: the longest information field the peer takes; may be 65535
+    peer_mru: int = DEFAULT_MRU  # the longest information field the peer takes; may be 65535
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ class PppLink:
         self.count: Counter[str] = Counter()
         self.on_ip: Callable[[bytes, float], None] = lambda packet, now: None
         self.parameters: Callable[[LinkParameters], None] = lambda parameters: None
-        #: Who the peer has proved to be, while the link is open.
         self.identity: Identity | None = None
+        """Who the peer has proved to be, while the link is open."""
         self.peer_mru = DEFAULT_MRU
         self.deadline = math.inf
         self._emit = emit
@@ -443,7 +443,7 @@ class PppLink:
             self._tell(events.NetworkDown(control.name, reason))
 
     def _protocol_rejected(self, protocol: int, now: float) -> None:
-        """RFC 1661, 5.7: stop that protocol at once, and only that one."""
+        """RFC 1661 section 5.7: stop that protocol at once, and only that one."""
         if protocol in (Protocol.PAP, Protocol.CHAP) and any(protocol == number for number, _ in self._sides):
             self._tell(events.ProtocolRejected(protocol_name(protocol)))
             self.lcp.fail(now, f"{self.config.peer} refuses to authenticate after all")

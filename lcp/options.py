@@ -1,4 +1,4 @@
-"""Configuration Options (RFC 1661, 6): one object an option, and the only walker over lists of them.
+"""Configuration Options (RFC 1661 section 6): one object an option, and the only walker over lists of them.
 
 An `Option` knows one option in both directions: what we ask of the peer (`request`, `nak`, `reject`) and
 what the peer asks of us (`judge`, `missing`, `accept`). A `Negotiator` holds the options of one protocol in
@@ -14,8 +14,8 @@ from typing import ClassVar, NamedTuple
 
 from lcp.packet import Code
 
-#: Naks taken from a peer in one negotiation before they count as Rejects: twice what a looped line needs.
-MAX_NAKS_TAKEN = 20
+NAKS_TAKEN_MOST = 20
+"""Naks taken from a peer in one negotiation before they count as Rejects: twice what a looped line needs."""
 
 
 class Verdict(NamedTuple):
@@ -42,8 +42,8 @@ class Option:
 
     type: ClassVar[int]
     name: ClassVar[str]
-    #: length of a well-formed value; None when it varies
     length: ClassVar[int | None] = None
+    """Length of a well-formed value; None when it varies."""
 
     # what we ask of the peer
 
@@ -147,11 +147,11 @@ class Negotiator:
             return False
         self._naks_taken += 1
         for option, value in known:
-            if self._naks_taken > MAX_NAKS_TAKEN:
+            if self._naks_taken > NAKS_TAKEN_MOST:
                 option.reject()
             elif option.length is None or len(value) == option.length:
                 option.nak(value)
-        return self._naks_taken <= MAX_NAKS_TAKEN + len(self.options)
+        return self._naks_taken <= NAKS_TAKEN_MOST + len(self.options)
 
     def take_reject(self, data: bytes, requested: bytes) -> bool:
         """Obey a Configure-Reject; False unless it is a part of our request, unchanged and in order."""
@@ -171,7 +171,7 @@ class Negotiator:
         """Our answer to a Configure-Request with `data`, of at most `room` octets of data.
 
         None when the list is malformed, or when it could only be acknowledged with more than `room`.
-        Rejects go first and alone, then Naks with what is missing, then the Ack (RFC 1661, 5.2 to 5.4).
+        Rejects go first and alone, then Naks with what is missing, then the Ack (RFC 1661 sections 5.2 to 5.4).
         """
         requested = walk(data)
         if requested is None:
@@ -208,7 +208,7 @@ class Negotiator:
 
     def _judge_one(self, option: Option, value: bytes) -> Verdict:
         if option.length is not None and len(value) != option.length:
-            # "with the desired Option with an appropriate length" (RFC 1661, 6); an option without a value
+            # "with the desired Option with an appropriate length" (RFC 1661 section 6); an option without a value
             # is never Nak'ed (5.3), and one that we would refuse anyway need not be spelled right first
             refused = option.length == 0 or option.judge(option.sample()).code == Code.CONFIGURE_REJECT
             return REJECT if refused else nak(option.sample())

@@ -1,4 +1,4 @@
-"""Control packets as LCP, the NCPs, PAP and CHAP spell them: code, identifier, length, data (RFC 1661, 5).
+"""Control packets as LCP, the NCPs, PAP and CHAP spell them: code, identifier, length, data (RFC 1661 section 5).
 
 In: the information field of a frame. Out: a `ControlPacket`, or None when the length lies.
 Knows the numbers of codes and protocols, and nothing of states or options.
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 HEADER = struct.Struct("!BBH")
 
-#: RFC 1661, 6.1: what every receiver takes before anything is agreed, and for LCP packets always.
 DEFAULT_MRU = 1500
+"""RFC 1661 section 6.1: what every receiver takes before anything is agreed, and for LCP packets always."""
 
 
 class Code(IntEnum):
-    """RFC 1661, 5; Identification and Time-Remaining are RFC 1570, 1."""
+    """RFC 1661 section 5; Identification and Time-Remaining are RFC 1570 section 1."""
 
     CONFIGURE_REQUEST = 1
     CONFIGURE_ACK = 2
@@ -34,7 +34,7 @@ class Code(IntEnum):
 
 
 class Protocol(IntEnum):
-    """Protocol numbers of PPP (RFC 1661, 2; the IANA list), for the names in a trace."""
+    """Protocol numbers of PPP (RFC 1661 section 2; the IANA list), for the names in a trace."""
 
     IP = 0x0021
     VJ_COMPRESSED = 0x002D
@@ -67,7 +67,7 @@ class ControlPacket(NamedTuple):
 
 
 def parse(information: bytes) -> ControlPacket | None:
-    """The control packet in a frame's information; octets after its length are padding (RFC 1661, 5).
+    """The control packet in a frame's information; octets after its length are padding (RFC 1661 section 5).
 
     None when fewer octets are there than the header or its length field claim.
     """
@@ -86,7 +86,7 @@ def build(code: int, identifier: int, data: bytes = b"") -> bytes:
 def split_protocol(frame: bytes) -> tuple[int, bytes]:
     """(protocol, information) of a deframed frame, its protocol field in one octet or two.
 
-    An odd first octet is the whole field (RFC 1661, 2 and 6.5). An empty or cut field gives protocol 0.
+    An odd first octet is the whole field (RFC 1661 sections 2 and 6.5). An empty or cut field gives protocol 0.
     """
     if not frame:
         return 0, b""
@@ -115,5 +115,5 @@ def name_of(names: Mapping[int, str], code: int) -> str:
     return names.get(code) or f"code {code}"
 
 
-#: How the codes of LCP and the NCPs are written in a trace and in counters.
 CODE_NAMES: dict[int, str] = {code: code.name.title().replace("_", "-") for code in Code}
+"""How the codes of LCP and the NCPs are written in a trace and in counters."""

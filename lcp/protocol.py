@@ -1,4 +1,4 @@
-"""LCP: the options of RFC 1661, section 6, and the codes that only LCP has (5.7 to 5.9; RFC 1570, 1.1).
+"""LCP: the options of RFC 1661 section 6, and the codes that only LCP has (5.7 to 5.9; RFC 1570 section 1.1).
 
 In and out as in `lcp.control`; besides, hooks for what the link has to know: a protocol the peer rejects,
 its Identification, a looped line, an Echo-Reply. It knows no phase and does not run the keepalive.
@@ -13,14 +13,13 @@ from lcp.hdlc import DEFAULT_ACCM
 from lcp.options import ACK, REJECT, Option, Verdict, nak
 from lcp.packet import DEFAULT_MRU, Code, ControlPacket, Protocol, printable
 
-#: The least MRU agreed to: what IPv4 must pass unfragmented (RFC 791, 3.2).
-LEAST_MRU = 68
-#: Our own Magic-Number back this many times in a row means a looped line (as pppd's lcp-max-configure).
-LOOPS = 10
+MRU_LEAST = 68
+"""The least MRU agreed to: what IPv4 must pass unfragmented (RFC 791 section 3.2)."""
+LOOPS_MOST = 10
+"""Our own Magic-Number back this many times in a row means a looped line (as pppd's lcp-max-configure)."""
 
 PAP = b"\xc0\x23"
 CHAP_MD5 = b"\xc2\x23\x05"
-#: RFC 1994, 3: the algorithm octet after c223; names of those that peers offer.
 _AUTH_NAMES = {
     PAP: "pap",
     CHAP_MD5: "chap MD5",
@@ -28,10 +27,11 @@ _AUTH_NAMES = {
     b"\xc2\x23\x81": "chap MS-v2",
     b"\xc2\x27": "eap",
 }
+"""RFC 1994 section 3: the algorithm octet after c223; names of those that peers offer."""
 
 
 class MaximumReceiveUnit(Option):
-    """RFC 1661, 6.1. Ours is left out when it is the default."""
+    """RFC 1661 section 6.1. Ours is left out when it is the default."""
 
     type, name, length = 1, "mru", 2
 
@@ -47,17 +47,17 @@ class MaximumReceiveUnit(Option):
 
     def nak(self, value: bytes) -> None:
         suggested = int.from_bytes(value, "big")
-        if LEAST_MRU <= suggested <= max(self.wanted, DEFAULT_MRU):
+        if MRU_LEAST <= suggested <= max(self.wanted, DEFAULT_MRU):
             self.ours = suggested
 
     def reject(self) -> None:
         self.ours = DEFAULT_MRU
 
     def judge(self, value: bytes) -> Verdict:
-        return ACK if int.from_bytes(value, "big") >= LEAST_MRU else nak(self.sample())
+        return ACK if int.from_bytes(value, "big") >= MRU_LEAST else nak(self.sample())
 
     def sample(self) -> bytes:
-        return LEAST_MRU.to_bytes(2, "big")
+        return MRU_LEAST.to_bytes(2, "big")
 
     def accept(self, value: bytes | None) -> None:
         self.theirs = DEFAULT_MRU if value is None else int.from_bytes(value, "big")
@@ -68,7 +68,7 @@ class MaximumReceiveUnit(Option):
 
 
 class AsyncControlCharacterMap(Option):
-    """RFC 1662, 7.1: the control octets that have to be escaped towards whoever sends the option."""
+    """RFC 1662 section 7.1: the control octets that have to be escaped toward whoever sends the option."""
 
     type, name, length = 2, "asyncmap", 4
 
@@ -100,7 +100,7 @@ class AsyncControlCharacterMap(Option):
 
 
 class AuthenticationProtocol(Option):
-    """RFC 1661, 6.2. `demand`: what we ask of the peer, best first; `offer`: what we can do ourselves.
+    """RFC 1661 section 6.2. `demand`: what we ask of the peer, best first; `offer`: what we can do ourselves.
 
     `refused` says that the peer would do none of `demand`. `ours` is what the peer has agreed to show us,
     `theirs` what we have agreed to show it, each with the algorithm octet of CHAP. `denied` is what the peer
@@ -158,7 +158,7 @@ class AuthenticationProtocol(Option):
 
 
 class MagicNumber(Option):
-    """RFC 1661, 6.4. `repeats` counts requests of the peer in a row that carry our own number."""
+    """RFC 1661 section 6.4. `repeats` counts requests of the peer in a row that carry our own number."""
 
     type, name, length = 5, "magic", 4
 
@@ -234,13 +234,13 @@ class _Boolean(Option):
 
 
 class ProtocolFieldCompression(_Boolean):
-    """RFC 1661, 6.5."""
+    """RFC 1661 section 6.5."""
 
     type, name = 7, "pcomp"
 
 
 class AddressControlFieldCompression(_Boolean):
-    """RFC 1661, 6.6."""
+    """RFC 1661 section 6.6."""
 
     type, name = 8, "accomp"
 
@@ -265,7 +265,6 @@ class EndpointDiscriminator(_Named):
     type, name = 19, "endpoint"
 
 
-#: The options a trace can put into words.
 DESCRIBED: dict[int, type[Option]] = {
     option.type: option
     for option in (
@@ -281,6 +280,7 @@ DESCRIBED: dict[int, type[Option]] = {
         EndpointDiscriminator,
     )
 }
+"""The options a trace can put into words."""
 
 
 class Lcp(ControlProtocol):
@@ -312,8 +312,8 @@ class Lcp(ControlProtocol):
         self.on_protocol_reject: Callable[[int, float], None] = lambda protocol, now: None
         self.on_echo_reply: Callable[[], None] = lambda: None
         self._echoed = False  # the last Configure-Request was our own
-        #: The peer has said that it does not know Echo-Request: the keepalive must stop.
         self.echo_refused = False
+        """The peer has said that it does not know Echo-Request: the keepalive must stop."""
 
     def agreed(self) -> str:
         """The options in force, in words: 'mru 1500/296, asyncmap 0/0, pcomp, accomp, chap MD5'."""
@@ -353,7 +353,7 @@ class Lcp(ControlProtocol):
             # A terminal that was still echoing (a guest whose pppd has just opened its port) took our requests.
             self.automaton.unheard()
         self._echoed = looped
-        if self.magic.repeats < LOOPS:
+        if self.magic.repeats < LOOPS_MOST:
             return False
         self.magic.repeats = 0
         self.on_loop(now)
@@ -362,7 +362,7 @@ class Lcp(ControlProtocol):
     def _on_echo(self, code: int, data: bytes, now: float) -> None:
         magic = int.from_bytes(data[:4], "big")
         if code != Code.ECHO_REPLY and magic == self.magic.ours != 0:
-            # our own packet, or one made to look like it (RFC 1661, 5.8 and 6.4)
+            # our own packet, or one made to look like it (RFC 1661 sections 5.8 and 6.4)
             self.on_loop(now)
             return
         if code == Code.ECHO_REPLY:

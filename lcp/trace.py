@@ -23,8 +23,8 @@ class Words(NamedTuple):
     options: Mapping[int, type[Option]]
 
 
-#: Protocols with options whose vocabulary is known here; a caller adds those of its network protocols.
 WORDS: Mapping[int, Words] = {Protocol.LCP: Words("LCP", DESCRIBED)}
+"""Protocols with options whose vocabulary is known here; a caller adds those of its network protocols."""
 
 _PAP_NAMES: dict[int, str] = {code: code.name.title().replace("_", "-") for code in PapCode}
 _CHAP_NAMES: dict[int, str] = {code: code.name.title() for code in ChapCode}

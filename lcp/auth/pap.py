@@ -1,4 +1,4 @@
-"""PAP, both sides (RFC 1334, 2): name and password in the clear, one request and one answer.
+"""PAP, both sides (RFC 1334 section 2): name and password in the clear, one request and one answer.
 
 In and out as in `lcp.auth.side`.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from lcp.auth.secrets import Authenticator, Identity, text
-from lcp.auth.side import PATIENCE_SECONDS, Failure, Outcome, Send, Side, counted
+from lcp.auth.side import PATIENCE, Failure, Outcome, Send, Side, counted
 from lcp.fsm import Timing
 from lcp.packet import ControlPacket, printable
 
@@ -34,7 +34,7 @@ class PapServer(Side):
         self._authenticator = authenticator
 
     def start(self, now: float) -> None:
-        self.deadline = now + PATIENCE_SECONDS
+        self.deadline = now + PATIENCE
 
     def expire(self, now: float) -> None:
         self.finish(Failure("", "no name and password came"), now)

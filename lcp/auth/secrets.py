@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol
 
 from lcp.protocol import CHAP_MD5, PAP
 
-#: A line of the file may have this many characters.
-LONGEST_LINE = 4096
+LINE_MOST = 4096
+"""A line of the file may have this many characters."""
 
 
 class SecretsError(Exception):
@@ -52,7 +52,7 @@ def text(name: bytes) -> str:
 
 
 def chap_md5(identifier: int, secret: bytes, challenge: bytes) -> bytes:
-    """The Response value of CHAP with MD5 (RFC 1994, 4.1)."""
+    """The Response value of CHAP with MD5 (RFC 1994 section 4.1)."""
     return hashlib.md5(bytes((identifier,)) + secret + challenge, usedforsecurity=False).digest()
 
 
@@ -128,8 +128,8 @@ def parse_entries(content: str, path: str = "secrets") -> list[Entry]:
     entries = []
     for number, line in enumerate(content.splitlines(), 1):
         where = f"{path}, line {number}"
-        if len(line) > LONGEST_LINE:
-            raise SecretsError(f"{where}: longer than {LONGEST_LINE} characters")
+        if len(line) > LINE_MOST:
+            raise SecretsError(f"{where}: longer than {LINE_MOST} characters")
         fields = _fields(line, where)
         if not fields:
             continue

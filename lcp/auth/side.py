@@ -12,8 +12,8 @@ from lcp.auth.secrets import Identity
 from lcp.fsm import Timing
 from lcp.packet import ControlPacket
 
-#: Seconds that a peer gets to show who it is, when it is the one to begin.
-PATIENCE_SECONDS = 30.0
+PATIENCE = 30.0
+"""Seconds that a peer gets to show who it is, when it is the one to begin."""
 
 
 class Failure(NamedTuple):

@@ -58,7 +58,7 @@ def test_rfc1661_cell(state, event, cell):
     internal = ("irc", "zrc")
     assert recorder.actions == [a for a in actions.split(",") if a and a not in internal]
     assert list(TABLE[state][event][0]) == [a for a in actions.split(",") if a]
-    # RFC 1661, 4.2: the Restart timer runs in these states and in no other
+    # RFC 1661 section 4.2: the Restart timer runs in these states and in no other
     assert (recorder.automaton.deadline < math.inf) == (recorder.automaton.state in TIMED)
 
 
