@@ -19,12 +19,16 @@ MOST = 128 * 1024  # octets; beyond it nothing gets faster
 
 
 class Flight:
-    """One line's account.  `hidden`: the line has such a queue; only then is there a bound."""
+    """One line's account.
+
+    hidden: the line has such a queue; only then is there a bound.
+    flying: octets of TCP sent and not acknowledged, of all flows together; never negative.
+    """
 
     __slots__ = ("hidden", "flying", "window", "_mtu", "_base", "_overrun")
 
     def __init__(self, mtu: int) -> None:
-        self.flying = 0  # octets of TCP sent and not acknowledged, of all flows together
+        self.flying = 0
         self.reset(mtu, hidden=False)
 
     def reset(self, mtu: int, *, hidden: bool) -> None:
@@ -34,6 +38,14 @@ class Flight:
         self.window = 2 * LEAST_FRAMES * mtu
         self._base = 0.0  # the shortest round trip; 0.0: none yet
         self._overrun = MOST  # octets: near what was lost last
+
+    def launched(self, octets: int) -> None:
+        """So many octets of TCP are on the way now."""
+        self.flying += octets
+
+    def landed(self, octets: int) -> None:
+        """So many octets of TCP are not on the way any more; `Line.offer` tells those who waited for it."""
+        self.flying -= octets
 
     def room(self) -> int:
         return max(0, self.window - self.flying)

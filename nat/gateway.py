@@ -55,11 +55,11 @@ class Gateway:
             line = Line(address, mtu, kick, self.context.count)
             station = self.stations[address] = Station(self, self.context, line, who)
         line = station.line
-        line.mtu, line.kick, line.up = mtu, kick, True
+        line.mtu, line.kick = mtu, kick
         line.flight.reset(mtu, hidden=hides_queue)
+        line.up = True
         self.context.deadlines.arm(station, math.inf)
         station.tcp.probe(now)
-        line.resume(now)
         return station
 
     def leave(self, station: Station, now: float) -> None:

@@ -68,7 +68,6 @@ class Guest:
         self.line: Line | None = None  # while IP is up
         self.closed = False
         self.deadline = self.queued = math.inf
-        self._now = 0.0
         self._resting = False  # the port is not watched, but looked at again soon
         self._watcher = watcher
         self._deadlines = deadlines
@@ -144,7 +143,6 @@ class Guest:
     def flush(self, now: float) -> None:
         """Write what waits, as far as the port and the meter allow."""
         if not self.closed:
-            self._now = now
             self.writer.flush(now)
             self.arm()
 
@@ -161,7 +159,6 @@ class Guest:
             meter = self.writer.meter
             line.flow_limit = max(4 * line.mtu, 2 * meter.window) if meter.metered else FLOW_LIMIT
             line.delay = meter.delay
-            line.resume(self._now)
         return b"".join(frames) if len(frames) > 1 else b""
 
     # Time

@@ -25,6 +25,8 @@ class LineWriter:
         self._wake = wake
         self._rest: bytes = b""
         self._watching = False
+        self._turn = -math.inf  # the wake-up that was written in last
+        self._sent = 0  # octets, in that wake-up: what is written may bring more of the same
 
     @property
     def deadline(self) -> float:
@@ -44,8 +46,9 @@ class LineWriter:
         if now < meter.recheck < math.inf:
             # Full when last looked at. What came since goes behind what is in flight, now as well as then.
             return
-        sent = 0
-        while sent < TURN_MOST:
+        if now != self._turn:
+            self._turn, self._sent = now, 0
+        while self._sent < TURN_MOST:
             data, budget = self._rest, 0
             if not data:
                 budget = meter.allowance(now, self._port.pending() if meter.metered else 0)
@@ -55,7 +58,7 @@ class LineWriter:
                 data = self._take(budget)
             taken = self._port.write(data) if data else 0
             meter.wrote(taken, now)
-            sent += taken
+            self._sent += taken
             self._rest = data[taken:]
             if self._rest:
                 meter.blocked(now)

@@ -338,6 +338,13 @@ class TcpFlow(TcpSender):
     def flush(self, now: float) -> None:
         """Hand over what came in, read what may go out, and acknowledge: once a wake-up."""
         self.dirty = False
+        try:
+            self._flush(now)
+        finally:
+            if self.line.turn is self:
+                self.line.pass_on()
+
+    def _flush(self, now: float) -> None:
         if self.state is CLOSED:
             return
         delivery = self.delivery

@@ -141,7 +141,7 @@ class TcpSender:
         if min(window, room) < mss:
             if room < mss and room <= window:
                 self._pause()
-                line.wait(self)
+                line.wait(self, self, min(mss, window + 1) + HEADERS)
                 return
             # Silly window avoidance (RFC 9293 section 3.8.6.2.1): less than a segment goes out only if nothing is in
             # flight, and it is all there is, or half of the largest window that this guest has ever offered.
@@ -184,6 +184,11 @@ class TcpSender:
         self._transmit(data, now)
         return len(data) == room
 
+    def wake(self) -> None:
+        """nat.line.Waiter: there is room on the line."""
+        self.pull = True
+        self.mark()
+
     def on_readable(self, now: float) -> None:
         """The host's socket has octets, or its end."""
         self.last_activity = now
@@ -212,7 +217,7 @@ class TcpSender:
         self.unacked += data
         self.snd_nxt = start + size
         self.aloft += size
-        self.line.flight.flying += size
+        self.line.flight.launched(size)
         if self.timed_end < 0:
             self.timed_end, self.timed_at = self.snd_nxt, now
         if self.timer is not Timer.RETRANSMIT:
@@ -271,7 +276,9 @@ class TcpSender:
         if 0 <= self.timed_end <= self.snd_una:
             rtt = now - self.timed_at
             recovery.sample(rtt)
-            self.line.flight.measured(rtt)
+            if self.line.flight.hidden:
+                self.line.flight.measured(rtt)
+                self.line.offer()
             self.timed_end = -1
             self.probed = False
         elif self.retries:
@@ -291,7 +298,10 @@ class TcpSender:
         """At most so many octets are not on the way any more: acknowledged, given up for lost, or nobody's."""
         octets = min(octets, self.aloft)
         self.aloft -= octets
-        self.line.landed(octets)
+        flight = self.line.flight
+        flight.landed(octets)
+        if flight.hidden:
+            self.line.offer()
 
     def _duplicate(self, now: float) -> None:
         if self.recovery.duplicate(self.snd_una, self.snd_nxt):

@@ -83,15 +83,15 @@ class CardLine(Line):
             budget -= len(packet)
             if packet[9] == TCP:
                 self._sent(packet)
-        return packets
-
-    def resume(self, now: float) -> None:
-        """Called after each `take`: if it gave nothing for want of room, see to it that this ends."""
-        super().resume(now)
         if self.flying >= CARD_MOST and not self._looking:
             self._looking = True
-            self._heard = now
-            self._later(now + QUIET, self._look)
+            self._later(0.0, self._full)  # at once, but it is the loop that knows the time
+        return packets
+
+    def _full(self, now: float) -> None:
+        """There is no more room: see to it that this ends."""
+        self._heard = now
+        self._later(now + QUIET, self._look)
 
     def heard(self, packet: bytes, now: float) -> None:
         """A packet of the guest."""

@@ -9,6 +9,7 @@ The packet path, top to bottom:
 It knows neither addresses nor what a frame means.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -42,7 +43,6 @@ class Queue(Protocol):
     """What a neighbour's packets wait in: nat.line.Line."""
 
     def take(self, budget: int) -> list[bytes]: ...
-    def resume(self, now: float) -> None: ...
 
 
 class Way(NamedTuple):
@@ -117,6 +117,8 @@ class BridgePort:
         self._since = 0.0
         self._heard = 0  # frames since then
         self._resting = False  # the port is not watched, but looked at again soon
+        self._turn = -math.inf  # the wake-up that was written in last
+        self._sent = 0  # octets, in that wake-up
 
     def start(self) -> None:
         self._watcher.watch_read(self.port.fd, self.on_readable)
@@ -194,9 +196,12 @@ class BridgePort:
         """Send what waits, as far as the port takes it."""
         if self.closed or self._blocked:
             return
-        sent = 0
-        while sent < TURN_MOST:
-            frames = self._rest or self._take(now)
+        if now != self._turn:
+            self._turn, self._sent = now, 0
+        elif self._sent >= TURN_MOST:
+            return  # what its packets have woken brings it here again; `_again` follows
+        while self._sent < TURN_MOST:
+            frames = self._rest or self._take()
             if not frames:
                 return
             taken = self.send(frames)
@@ -206,10 +211,10 @@ class BridgePort:
                 self._watcher.watch_write(self.port.fd, self._on_writable)
                 return
             self._rest = []
-            sent += sum(map(len, frames))
+            self._sent += sum(map(len, frames))
         self._watcher.call_at(now, self._again)
 
-    def _take(self, now: float) -> list[bytes]:
+    def _take(self) -> list[bytes]:
         """The frames that go next: what waits beside the lines, then a share of each line."""
         queue = self._queue
         frames: list[bytes] = []
@@ -227,7 +232,6 @@ class BridgePort:
                 del self.ready[neighbour]  # a kick brings it back
             header = neighbour.header
             frames += [pad(header + packet) for packet in packets]
-            line.resume(now)
         return frames
 
     def _on_writable(self, _now: float) -> None:
@@ -236,4 +240,5 @@ class BridgePort:
         self.mark()
 
     def _again(self, _now: float) -> None:
+        self._sent = 0
         self.mark()

@@ -103,23 +103,24 @@ def test_a_connection_that_is_reset_gives_its_part_back() -> None:
     assert world.line.flight.flying == 0
 
 
-def test_a_flow_that_waits_is_resumed_when_another_is_acknowledged() -> None:
-    kicks = []
-    line = Line(bytes(4), 1500, lambda: kicks.append(1), Counter())
+def test_a_flow_that_waits_is_woken_when_another_is_acknowledged() -> None:
+    line = Line(bytes(4), 1500, lambda: None, Counter())
     line.up = True
     line.flight.reset(1500, hidden=True)
-    line.flight.flying = line.flight.window
+    line.flight.launched(line.flight.window)
     assert line.room("other") == 0
 
     class Waiter:
-        resumed = 0
+        woken = 0
 
-        def resume(self, now: float) -> None:
-            self.resumed += 1
+        def wake(self) -> None:
+            self.woken += 1
 
     waiter = Waiter()
-    line.wait(waiter)
-    line.landed(3000)
-    assert kicks and line.room("other") == 3000
-    line.resume(0.0)
-    assert waiter.resumed == 1
+    line.wait("other", waiter, 1500)
+    line.flight.landed(1000)
+    line.offer()
+    assert not waiter.woken
+    line.flight.landed(2000)
+    line.offer()
+    assert waiter.woken == 1 and line.room("other") == 3000

@@ -11,7 +11,7 @@ from pppgate.loop import Loop
 from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port
 from serialport.pty import PtyLink
-from serialport.writer import LineWriter
+from serialport.writer import TURN_MOST, LineWriter
 
 
 class FakePort:
@@ -252,3 +252,20 @@ def test_a_fast_reader_of_a_unix_socket_is_not_held_up() -> None:
     got, _, metered = _run_socket(0, 0.5)
     assert got > 50_000_000
     assert not metered
+
+
+def test_a_source_that_each_write_fills_again_gets_one_turn_a_wake_up() -> None:
+    """What is written may wake who has more of the same: the wake-up has to end all the same."""
+    source = Source(b"x" * 3000)
+    writer, port, _ = make(source, FakePort(1 << 30))
+    port.pending = lambda: -1  # type: ignore[method-assign]
+    flushes = 0
+    while writer.deadline == math.inf:
+        writer.flush(1.0)
+        source.data += b"x" * 3000
+        flushes += 1
+    assert TURN_MOST <= len(port.held) < TURN_MOST + 3000 and flushes < 100
+    writer.flush(1.0)
+    assert len(port.held) < TURN_MOST + 3000
+    writer.flush(1.01)
+    assert len(port.held) >= TURN_MOST + 3000

@@ -132,7 +132,8 @@ class DirectLine:
         self.space = 1 << 20
         self.delay = 0.0
         self.flight = Flight(mtu)
-        self.waiters: dict[object, None] = {}
+        self.waiters: dict[object, object] = {}
+        self.turn = None
         self.queued = 0
 
     def send(self, packet: bytes, key: object) -> bool:
@@ -143,8 +144,7 @@ class DirectLine:
     def room(self, key: object) -> int:
         return self.space
 
-    def landed(self, octets: int) -> None:
-        self.flight.flying -= octets
+    def offer(self) -> None:
         assert self.flight.flying >= 0
 
     def waiting(self, key: object) -> bool:
@@ -152,11 +152,14 @@ class DirectLine:
 
     def discard(self, key: object) -> None: ...
 
-    def wait(self, flow: object) -> None:
-        self.waiters[flow] = None
+    def wait(self, key: object, flow: object, need: int) -> None:
+        assert 40 < need <= self.mtu
+        self.waiters[key] = flow
 
-    def forget(self, flow: object) -> None:
-        self.waiters.pop(flow, None)
+    def pass_on(self) -> None: ...
+
+    def forget(self, key: object) -> None:
+        self.waiters.pop(key, None)
 
 
 class Segment:

@@ -14,7 +14,16 @@ from nat.rules import PppRules, RuleSet
 from nat.wire.ipv4 import build_ipv4, build_udp
 from pppgate.dhcp.server import Answer
 from pppgate.ether import arp
-from pppgate.ether.bridge_port import BUSY_FRAMES, BUSY_WITHIN, FRAMES_MOST, QUEUE_MOST, BridgePort, Neighbour, Way
+from pppgate.ether.bridge_port import (
+    BUSY_FRAMES,
+    BUSY_WITHIN,
+    FRAMES_MOST,
+    QUEUE_MOST,
+    TURN_MOST,
+    BridgePort,
+    Neighbour,
+    Way,
+)
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
 from serialport.port import HangUp
@@ -91,16 +100,12 @@ class FakeWatcher:
 class FakeLine:
     def __init__(self) -> None:
         self.packets: list[bytes] = []
-        self.resumed = 0
 
     def take(self, budget: int) -> list[bytes]:
         taken: list[bytes] = []
         while self.packets and sum(map(len, taken)) < budget:
             taken.append(self.packets.pop(0))
         return taken
-
-    def resume(self, now: float) -> None:
-        self.resumed += 1
 
 
 class FakeUplink:
@@ -311,7 +316,7 @@ class TestRouting:
         short, long = world.heard(0)
         assert short == mac(1) + ROUTER + b"\x08\x00" + b"E" * 20 + bytes(26)
         assert long == mac(1) + ROUTER + b"\x08\x00" + b"E" * 1500
-        assert line.resumed and not neighbour.port.ready
+        assert not neighbour.port.ready
 
     def test_a_blocked_port_keeps_the_order_and_loses_nothing(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), GATEWAY))
@@ -632,3 +637,31 @@ def test_whatever_guests_send_nobody_speaks_for_another(traffic: list[tuple[int,
                 assert sent[6:12] == ROUTER or other != number
     macs = [each.mac for each in world.uplink.here.values()]
     assert len({(each.mac, each.port) for each in world.uplink.here.values()}) == len(set(macs))
+
+
+def test_a_line_that_each_write_fills_again_gets_one_turn_a_wake_up() -> None:
+    """What is sent may wake who has more of the same: the wake-up has to end, and the rest is sent in the next."""
+    world = World(1)
+    world.say(0, who_has(mac(1), ip(15), GATEWAY))
+    world.heard(0)
+    neighbour = world.uplink.here[ip(15)]
+    line = neighbour.line
+    assert isinstance(line, FakeLine)
+
+    class Refill:
+        def flush(self, now: float) -> None:
+            line.packets = [bytes(1500)] * 8
+            neighbour.kick()
+
+    refill = Refill()
+    world.watcher.timers.clear()
+    for _ in range(100):
+        world.dirty.flow(refill)
+        world.flush()
+    assert TURN_MOST <= sum(map(len, world.heard(0))) < TURN_MOST + 20_000
+    ((when, again),) = world.watcher.timers
+    assert when == world.now
+    world.now += 0.001
+    again(world.now)
+    world.flush()
+    assert world.heard(0)
