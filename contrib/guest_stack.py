@@ -17,7 +17,7 @@ from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.dns import question_end
 from nat.fragment import Reassembler, deliver
-from nat.host import Host
+from nat.host import Host, HostStream
 from nat.icmp import ECHO_REPLY, UNREACHABLE, ErrorSender, echo_reply
 from nat.line import Line
 from nat.rules import Rules
@@ -84,8 +84,9 @@ class Stack:
     def call(self, address: bytes, port: int, inner: socket.socket, now: float) -> Future[None]:
         """Connect `inner` to a TCP port; the future tells how that went."""
         self.line.address = address  # to a flow, the remote end is the guest on the line
-        if not self.tcp.call(inner, self.ipcp.local, port, now):
-            inner.close()
+        stream = HostStream(inner, self.loop)
+        if not self.tcp.call(stream, self.ipcp.local, port, now):
+            stream.close()
             raise GuestError("there are too many connections")
         flow = next(reversed(self.tcp.flows.values()))
         calling = self._calling[flow] = Future()

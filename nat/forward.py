@@ -1,6 +1,6 @@
 """Ports of the host that lead to a guest.
 
-In: callers on listening sockets of the host, IPv4 or IPv6; the guest's answers.  Out: TCP sockets for the gateway
+In: callers on listening sockets of the host, IPv4 or IPv6; the guest's answers.  Out: TCP streams for the gateway
 to connect to the guest; UDP packets on the guest's line, and datagrams back to the callers.  To the guest every
 caller seems to come from the gateway's address: never from a loopback address (CVE-2021-20199), and never from
 an address that the guest would have to route.
@@ -17,6 +17,7 @@ from nat.host import HostError
 from nat.icmp import unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question, deny
+from nat.stream import StreamSocket
 from nat.udp import parse_udp
 from nat.wire.ipv4 import TCP, UDP, build_udp, dotted
 
@@ -33,7 +34,7 @@ class _Gateway(Protocol):
     address: bytes
 
     def line(self, address: bytes) -> Line | None: ...
-    def open_tcp(self, question: Question, sock: socket, now: float) -> bool: ...
+    def open_tcp(self, question: Question, stream: StreamSocket, now: float) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class _TcpForward:
         context, gateway = self._forwards.context, self._forwards.gateway
         for _ in range(BATCH):
             try:
-                sock, name = context.host.accept(self._sock)
+                stream, name = context.host.accept(self._sock)
             except BlockingIOError:
                 return
             except ConnectionError:  # the caller has gone again
@@ -166,14 +167,13 @@ class _TcpForward:
             line = gateway.line(self._guest)
             if line is not None and line.up:
                 question = self._forwards.question(TCP, self._guest, self._guest_port, name[0])
-                if self._forwards.is_allowed(question) and gateway.open_tcp(question, sock, now):
+                if self._forwards.is_allowed(question) and gateway.open_tcp(question, stream, now):
                     context.count["forward.tcp_accepted"] += 1
                     continue
             else:
                 context.notify(f"A caller for {dotted(self._guest)} was refused: that guest is not connected.")
             context.count["forward.refused"] += 1
-            context.host.reset_on_close(sock)
-            sock.close()
+            stream.reset()
 
     def tick(self, now: float) -> None:
         self._forwards.context.host.watch_read(self._sock.fileno(), self.on_read)

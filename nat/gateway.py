@@ -5,7 +5,6 @@ It knows nothing of PPP, of ports or of the event loop; sockets come from `conte
 """
 
 import math
-import socket
 from collections.abc import Callable
 
 from nat.context import Context
@@ -14,6 +13,7 @@ from nat.forward import Forwards
 from nat.line import Line
 from nat.rules import DNS_PORT, Action, Direction, Question, deny
 from nat.station import Station
+from nat.stream import StreamSocket
 from nat.tcp.flows import NoRoute
 from nat.wire.ipv4 import TCP
 
@@ -84,11 +84,11 @@ class Gateway:
         station = self.stations.get(address)
         return None if station is None else station.line
 
-    def open_tcp(self, question: Question, sock: socket.socket, now: float) -> bool:
-        """A forward accepted `sock`, and the rules allowed it: connect it to the guest's port.  False: not possible,
+    def open_tcp(self, question: Question, stream: StreamSocket, now: float) -> bool:
+        """A forward accepted `stream`, and the rules allowed it: connect it to the guest's port.  False: not possible,
         the caller closes it."""
         station = self.stations.get(question.guest)
-        return station is not None and station.tcp.call(sock, self.address, question.port, now, question)
+        return station is not None and station.tcp.call(stream, self.address, question.port, now, question)
 
     # Destinations
 

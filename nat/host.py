@@ -1,8 +1,8 @@
 """The host's network: the only file of this package that creates sockets.
 
 In: addresses of 4 (or 16) octets, ports, and a watcher, which is the event loop seen from here.
-Out: non-blocking sockets, what the kernel says went wrong with them, and facts about this host: which addresses
-are its own, which resolvers it asks.  It knows nothing of guests, packets or policy.
+Out: streams, other non-blocking sockets, what the kernel says went wrong with them, and facts about this host: which
+addresses are its own, which resolvers it asks.  It knows nothing of guests, packets or policy.
 
 Every method that makes a socket may raise OSError with one of EXHAUSTED, and every caller expects that.
 """
@@ -24,6 +24,7 @@ from errno import (
     EPERM,
     EPROTONOSUPPORT,
 )
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
@@ -47,7 +48,7 @@ _OFFENDER: Final = struct.Struct("=H2x4s")
 ORIGIN_LOCAL: Final = 1
 ORIGIN_ICMP: Final = 2
 
-_LINGER_NOT: Final = struct.pack("=ii", 1, 0)
+_LINGER_NOT: Final = struct.pack("=ii", 1, 0)  # SO_LINGER with a time of 0: close resets
 _FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _BACKLOG: Final = 128
 _RESOLV_CONF: Final = "/etc/resolv.conf"
@@ -100,6 +101,7 @@ class Host:
     def __init__(
         self, watcher: Watcher, resolvers: Sequence[Resolver] | None = None, resolv_conf: str = _RESOLV_CONF
     ) -> None:
+        self._watcher = watcher
         self.now = watcher.now
         self.watch_read = watcher.watch_read
         self.unwatch_read = watcher.unwatch_read
@@ -112,8 +114,8 @@ class Host:
 
     # Toward the outside
 
-    def connect_tcp(self, address: bytes, port: int) -> socket.socket:
-        """A socket whose connect has begun: watch it for writing, then ask `connect_error`.  Raises OSError."""
+    def connect_tcp(self, address: bytes, port: int) -> "HostStream":
+        """A stream whose connect has begun: watch it for writing, then ask `connect_error`.  Raises OSError."""
         family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
         sock = socket.socket(family, socket.SOCK_STREAM | _FLAGS)
         try:
@@ -126,25 +128,7 @@ class Host:
         except OSError:
             sock.close()
             raise
-        return sock
-
-    def connect_error(self, sock: socket.socket) -> int:
-        """What became of a connect, once the socket is writable: 0, or an errno.
-
-        EINPROGRESS: nothing yet (woken by an event of the descriptor's previous owner); go on waiting.
-        """
-        failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not failure:
-            try:
-                sock.getpeername()
-            except OSError:
-                return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or EINPROGRESS
-        return failure
-
-    def reset_on_close(self, sock: socket.socket) -> None:
-        """Closing `sock` will reset its connection instead of ending it in order (SO_LINGER with a time of 0)."""
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        return HostStream(sock, self._watcher)
 
     def udp(self) -> socket.socket:
         """An unbound UDP socket that collects errors for `read_error` and lets the host fragment (RFC 791)."""
@@ -250,8 +234,8 @@ class Host:
             raise HostError(_cannot_listen(name, host, port, error)) from error
         return sock
 
-    def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-        """The next caller, non-blocking.  Raises BlockingIOError when there is none, OSError when EXHAUSTED."""
+    def accept(self, listener: socket.socket) -> "tuple[HostStream, tuple[str, int]]":
+        """The next caller.  Raises BlockingIOError when there is none, OSError when EXHAUSTED."""
         sock, name = listener.accept()
         try:
             sock.setblocking(False)
@@ -259,7 +243,7 @@ class Host:
         except OSError:
             sock.close()
             raise
-        return sock, (name[0], name[1])
+        return HostStream(sock, self._watcher), (name[0], name[1])
 
     # Facts
 
@@ -296,6 +280,55 @@ class Host:
         if self._spare is not None:
             self._spare.close()
             self._spare = None
+
+
+class HostStream:
+    """A non-blocking TCP socket of the host as a nat.stream.StreamSocket.
+
+    The calls that move octets are the socket's own: they cost nothing on their way through here.
+    """
+
+    __slots__ = (
+        "recv", "send", "gather", "watch_read", "unwatch_read", "watch_write", "unwatch_write", "_sock",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, watcher: Watcher) -> None:
+        self._sock = sock
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[bytes], int] = sock.send
+        self.gather: Callable[[Sequence[bytes]], int] = sock.sendmsg
+        fd = sock.fileno()
+        self.watch_read: Callable[[Callable[[float], None]], None] = partial(watcher.watch_read, fd)
+        self.unwatch_read: Callable[[], None] = partial(watcher.unwatch_read, fd)
+        self.watch_write: Callable[[Callable[[float], None]], None] = partial(watcher.watch_write, fd)
+        self.unwatch_write: Callable[[], None] = partial(watcher.unwatch_write, fd)
+
+    def peek(self, size: int, /) -> bytes:
+        return self._sock.recv(size, socket.MSG_PEEK)
+
+    def shutdown(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self.unwatch_read()
+            self.unwatch_write()
+            self._sock.close()
+
+    def reset(self) -> None:
+        with suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self.close()
+
+    def connect_error(self) -> int:
+        """EINPROGRESS also where it was woken by an event of the descriptor's previous owner."""
+        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not failure:
+            try:
+                self._sock.getpeername()
+            except OSError:
+                return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or EINPROGRESS
+        return failure
 
 
 class _ResolvConf:

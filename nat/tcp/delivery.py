@@ -1,17 +1,19 @@
-"""Octets of the guest, in order, on their way into a host socket.
+"""Octets of the guest, in order, on their way into the other end's stream.
 
-In: payloads as they become contiguous.  Out: one gathering write a wake-up, and shutdown(SHUT_WR) after the last.
-What the socket does not take stays here: `size` octets, which the flow subtracts from the window it offers.
-`push` and `finish` raise the socket's OSError; a socket that would block is not an error.
+In: payloads as they become contiguous.  Out: one gathering write a wake-up, and `shutdown` after the last.
+What the stream does not take stays here: `size` octets, which the flow subtracts from the window it offers.
+`push` and `finish` raise the stream's OSError; a stream that would block is not an error.
 """
 
-import socket
+from typing import Final
 
-MAX_GATHER = 512  # buffers in one gathering write, under IOV_MAX
+from nat.stream import StreamSocket
+
+GATHER_MOST: Final = 512  # buffers in one gathering write, under IOV_MAX
 
 
 class Delivery:
-    """Toward one socket.  `blocked`: the socket took less than it was given and must become writable first."""
+    """Toward one stream.  `blocked`: the stream took less than it was given and must become writable first."""
 
     __slots__ = ("chunks", "size", "blocked", "finished")
 
@@ -21,17 +23,17 @@ class Delivery:
         self.blocked = False
         self.finished = False
 
-    def push(self, sock: socket.socket) -> None:
-        """Hand over as much as the socket takes now."""
+    def push(self, stream: StreamSocket) -> None:
+        """Hand over as much as the stream takes now."""
         chunks = self.chunks
         try:
             if len(chunks) == 1:
-                sent = sock.send(chunks[0])
-            elif len(chunks) <= MAX_GATHER:
-                sent = sock.sendmsg(chunks)
+                sent = stream.send(chunks[0])
+            elif len(chunks) <= GATHER_MOST:
+                sent = stream.gather(chunks)
             else:
                 self.join()
-                sent = sock.send(chunks[0])
+                sent = stream.send(chunks[0])
         except BlockingIOError:
             sent = 0
         self.size -= sent
@@ -51,8 +53,8 @@ class Delivery:
         """Make one buffer of many."""
         self.chunks[:] = [b"".join(self.chunks)]
 
-    def finish(self, sock: socket.socket) -> None:
+    def finish(self, stream: StreamSocket) -> None:
         """The guest has said all: pass its end on, once."""
         if not self.finished:
             self.finished = True
-            sock.shutdown(socket.SHUT_WR)
+            stream.shutdown()

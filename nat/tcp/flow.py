@@ -21,12 +21,12 @@ It never waits, resolves, selects or reads a clock: the table (nat.tcp.flows) ow
 """
 
 import math
-import socket
 from typing import Protocol
 
 from nat.context import Context
 from nat.line import Line
-from nat.tcp.delivery import MAX_GATHER
+from nat.stream import StreamSocket
+from nat.tcp.delivery import GATHER_MOST
 from nat.tcp.recovery import Recovery
 from nat.tcp.sender import (
     CLOSED,
@@ -78,7 +78,7 @@ class TcpFlow(TcpSender):
         "rcv_mss", "fin_at", "quick_acks", "challenge_after", "dirty",
     )  # fmt: skip
 
-    def __init__(self, table: Table, key: bytes, sock: socket.socket) -> None:
+    def __init__(self, table: Table, key: bytes, sock: StreamSocket) -> None:
         guest, local = key[:4], key[4:8]
         guest_port, local_port = int.from_bytes(key[8:10], "big"), int.from_bytes(key[10:12], "big")
         writer = SegmentWriter(local, local_port, guest, guest_port)
@@ -351,7 +351,7 @@ class TcpFlow(TcpSender):
         if delivery.size:
             if not delivery.blocked:
                 self._push(now)
-            elif len(delivery.chunks) > MAX_GATHER:
+            elif len(delivery.chunks) > GATHER_MOST:
                 delivery.join()  # a guest that sends octet by octet must not make each cost an object
         if self.fin_received and not delivery.size and self.state is ESTABLISHED:
             self._finish_host(now)
@@ -384,9 +384,9 @@ class TcpFlow(TcpSender):
             self.host_failed(now)
             return
         if delivery.blocked and not was_blocked:
-            self.context.host.watch_write(sock.fileno(), self.on_writable)
+            sock.watch_write(self.on_writable)
         elif was_blocked and not delivery.blocked:
-            self.context.host.unwatch_write(sock.fileno())
+            sock.unwatch_write()
 
     def on_writable(self, now: float) -> None:
         """The host's socket takes octets again."""
@@ -438,15 +438,12 @@ class TcpFlow(TcpSender):
     def abort(self, now: float) -> None:
         """Reset the host's side; the guest hears nothing."""
         if self.sock is not None:
-            self.context.host.reset_on_close(self.sock)
+            self.sock.reset()
         self.free(now)
 
     def release_socket(self) -> None:
         sock, self.sock = self.sock, None
         if sock is not None:
-            host = self.context.host
-            host.unwatch_read(sock.fileno())
-            host.unwatch_write(sock.fileno())
             self.watching = self.delivery.blocked = False
             sock.close()
 

@@ -1,13 +1,12 @@
 """All TCP connections of one guest: which flow a segment belongs to, and how flows begin and end.
 
-In: segments (IPv4 packets without options, at least 40 octets, lengths verified), sockets accepted for a forward.
+In: segments (IPv4 packets without options, at least 40 octets, lengths verified), streams accepted for a forward.
 Out: packets on the guest's line; flows put themselves into `context.dirty`.  `route` decides where a destination leads.
 Bounds: Limits.tcp_flows and Limits.tcp_connecting; beyond them a SYN is dropped and counted, and the guest tries
 again by itself.
 """
 
 import errno
-import socket
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -18,6 +17,7 @@ from nat.host import EXHAUSTED
 from nat.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE, ErrorSender
 from nat.line import Line
 from nat.rules import Action, Question
+from nat.stream import StreamSocket
 from nat.tcp.flow import TcpFlow
 from nat.tcp.sender import State
 from nat.wire.ipv4 import TCP, sum16
@@ -40,7 +40,7 @@ class NoRoute(Enum):
 class Connecting(NamedTuple):
     """A connection that the guest asked for and the host has not got yet: only the guest's SYN is kept."""
 
-    sock: socket.socket
+    stream: StreamSocket
     syn: bytes
 
 
@@ -92,9 +92,7 @@ class TcpFlows:
         return not flags & RST
 
     def _give_up(self, key: bytes) -> None:
-        sock = self.connecting.pop(key).sock
-        self.context.host.unwatch_write(sock.fileno())
-        sock.close()
+        self.connecting.pop(key).stream.close()
 
     def _open(self, packet: bytes, now: float) -> None:
         """A segment that belongs to no flow: a SYN opens one, anything else is told that there is none."""
@@ -121,13 +119,13 @@ class TcpFlows:
                 self._refuse(packet)
             return
         try:
-            sock = self.context.host.connect_tcp(*target)
+            stream = self.context.host.connect_tcp(*target)
         except OSError as error:
             self._not_connected(packet, error.errno or 0, now)
             return
         key = packet[12:24]
-        self.connecting[key] = Connecting(sock, packet)
-        self.context.host.watch_write(sock.fileno(), partial(self._connected, key))
+        self.connecting[key] = Connecting(stream, packet)
+        stream.watch_write(partial(self._connected, key))
 
     def _half_open(self) -> int:
         """Connections that the host or the guest has not answered yet; exact only once there are many."""
@@ -139,18 +137,18 @@ class TcpFlows:
 
     def _connected(self, key: bytes, now: float) -> None:
         """The host's connection has succeeded or failed."""
-        sock, syn = self.connecting[key]
-        failure = self.context.host.connect_error(sock)
+        stream, syn = self.connecting[key]
+        failure = stream.connect_error()
         if failure == errno.EINPROGRESS:
             return
         del self.connecting[key]
-        self.context.host.unwatch_write(sock.fileno())
         if failure:
-            sock.close()
+            stream.close()
             self._not_connected(syn, failure, now)
             return
+        stream.unwatch_write()
         sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, 24)
-        flow = self.flows[key] = TcpFlow(self, key, sock)
+        flow = self.flows[key] = TcpFlow(self, key, stream)
         self._answered.append(key)
         flow.answer(sequence, window, parse_syn_options(syn[40 : 20 + (syn[32] >> 4) * 4]), now)
 
@@ -171,9 +169,9 @@ class TcpFlows:
             self.line.send(answer, "tcp.reset")
 
     def call(
-        self, sock: socket.socket, local: bytes, guest_port: int, now: float, question: Question | None = None
+        self, stream: StreamSocket, local: bytes, guest_port: int, now: float, question: Question | None = None
     ) -> bool:
-        """Open a connection to the guest's port for a socket that a forward accepted.  False: no room for it.
+        """Open a connection to the guest's port for a stream that a forward accepted.  False: no room for it.
         `question`: what the rules allowed, to be asked again when they change."""
         if len(self.flows) >= self.context.limits.tcp_flows:
             self.context.count["tcp.too_many"] += 1
@@ -184,7 +182,7 @@ class TcpFlows:
             ports = guest_port.to_bytes(2, "big") + self._next_port.to_bytes(2, "big")
             key = guest + local + ports
             if key not in self.flows:
-                flow = self.flows[key] = TcpFlow(self, key, sock)
+                flow = self.flows[key] = TcpFlow(self, key, stream)
                 if question is not None:
                     self._called[key] = question
                 flow.call(now)

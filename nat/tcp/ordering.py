@@ -1,14 +1,15 @@
 """Segments that arrived ahead of a gap: kept until the gap is filled, and described as SACK blocks.
 
 In: (sequence, payload) with sequences as plain growing integers (the caller has unwrapped them).
-Out: the octets that are in order now.  Bounds: `capacity` octets and MAX_PIECES pieces, whatever is sent.
+Out: the octets that are in order now.  Bounds: `capacity` octets and PIECES_MOST pieces, whatever is sent.
 The first octet accepted for a sequence number wins; a later, different one is ignored.
 """
 
 from bisect import bisect_right
+from typing import Final
 
-# A guest that sends many tiny pieces with gaps (CVE-2018-5390) is held to this many.
-MAX_PIECES = 128
+PIECES_MOST: Final = 128
+"""A guest that sends many tiny pieces with gaps (CVE-2018-5390) is held to this many."""
 
 
 class OutOfOrder:
@@ -41,7 +42,7 @@ class OutOfOrder:
             following = starts[at] if at < len(starts) else end
             part = payload[: following - sequence] if following < end else payload
             if part:
-                if self.size + len(part) > self.capacity or len(starts) >= MAX_PIECES:
+                if self.size + len(part) > self.capacity or len(starts) >= PIECES_MOST:
                     return False
                 starts.insert(at, sequence)
                 pieces.insert(at, part)

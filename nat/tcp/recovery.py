@@ -16,7 +16,7 @@ CLOCK_GRANULARITY = 0.001
 DUPLICATE_THRESHOLD = 3  # RFC 5681 section 3.2
 INITIAL_SEGMENTS = 10  # RFC 6928
 UNSAMPLED_MOST = 8
-MAX_RANGES = 64  # SACK ranges remembered; further ones are only a hint that is lost
+RANGES_MOST = 64  # SACK ranges remembered; further ones are only a hint that is lost
 
 
 class Recovery:
@@ -116,7 +116,7 @@ class Recovery:
             if low <= left and right <= high:
                 news = False
             left, right = min(left, low), max(right, high)
-        if news and len(merged) < MAX_RANGES:
+        if news and len(merged) < RANGES_MOST:
             merged.append((left, right))
             merged.sort()
             self.sacked = merged

@@ -7,11 +7,11 @@ It does not know how segments of the guest are judged: that, the handshake and t
 """
 
 import math
-import socket
 from enum import Enum
 
 from nat.context import Context
 from nat.line import Line
+from nat.stream import StreamSocket
 from nat.tcp.delivery import Delivery
 from nat.tcp.ordering import OutOfOrder
 from nat.tcp.recovery import RTO_MAX, Recovery
@@ -67,9 +67,9 @@ class TcpSender:
         "rcv_nxt", "rcv_acked", "rcv_edge", "rcv_scale", "fin_received", "ack_now", "delivery", "ahead",
     )  # fmt: skip
 
-    def __init__(self, context: Context, line: Line, key: bytes, sock: socket.socket, writer: SegmentWriter) -> None:
+    def __init__(self, context: Context, line: Line, key: bytes, sock: StreamSocket, writer: SegmentWriter) -> None:
         self.context, self.line, self.key, self.writer = context, line, key, writer
-        self.sock: socket.socket | None = sock
+        self.sock: StreamSocket | None = sock
         self.state = SYN_SENT
         self.deadline = self.queued = math.inf
         self.timer, self.timer_at, self.ack_at = Timer.IDLE, math.inf, math.inf
@@ -163,7 +163,7 @@ class TcpSender:
     def _fits(self, window: int) -> bool:
         """Whether all that the host has for the guest now fits into a small window."""
         try:
-            return self.sock is not None and len(self.sock.recv(window + 1, socket.MSG_PEEK)) <= window
+            return self.sock is not None and len(self.sock.peek(window + 1)) <= window
         except OSError:
             return True  # `_read` meets it again, and deals with it
 
@@ -198,12 +198,12 @@ class TcpSender:
     def _watch(self) -> None:
         if not self.watching and self.sock is not None and not self.fin_sent:
             self.watching = True
-            self.context.host.watch_read(self.sock.fileno(), self.on_readable)
+            self.sock.watch_read(self.on_readable)
 
     def _pause(self) -> None:
         if self.watching and self.sock is not None:
             self.watching = False
-            self.context.host.unwatch_read(self.sock.fileno())
+            self.sock.unwatch_read()
 
     def _transmit(self, data: bytes, now: float) -> None:
         """New octets, sent at once."""

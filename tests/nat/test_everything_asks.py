@@ -50,11 +50,21 @@ class Book:
         return address
 
 
+class Connecting(FakeSocket):
+    """A stream whose connect has begun, and comes to no end."""
+
+    def watch_write(self, callback: Callable[[float], None]) -> None: ...
+
+    def unwatch_write(self) -> None: ...
+
+
 class Host(FakeHost):
     """One that connects, too."""
 
-    def connect_tcp(self, address: bytes, port: int) -> FakeSocket:
-        return self._make("connect_tcp", (".".join(map(str, address)), port))
+    def connect_tcp(self, address: bytes, port: int) -> Connecting:
+        stream = Connecting((".".join(map(str, address)), port))
+        self.sockets.append(stream)
+        return stream
 
 
 class Net:

@@ -22,6 +22,7 @@ from nat.host import (
     Fault,
     Host,
     HostError,
+    HostStream,
     Resolver,
     parse_resolv_conf,
 )
@@ -65,8 +66,8 @@ def fault_of(host: Host, sock: socket.socket) -> Fault:
 
 def test_connect_tcp_and_accept(host: Host) -> None:
     listener = host.listen_tcp("127.0.0.1", 0)
-    sock = host.connect_tcp(LOOPBACK, listener.getsockname()[1])
-    accepted: list[tuple[socket.socket, tuple[str, int]]] = []
+    stream = host.connect_tcp(LOOPBACK, listener.getsockname()[1])
+    accepted: list[tuple[HostStream, tuple[str, int]]] = []
 
     def accept() -> bool:
         with suppress(BlockingIOError):
@@ -75,15 +76,15 @@ def test_connect_tcp_and_accept(host: Host) -> None:
 
     wait_for(accept)
     caller, name = accepted[0]
-    assert host.connect_error(sock) == 0
-    assert name == sock.getsockname()
-    assert not sock.getblocking() and not caller.getblocking()
-    assert not os.get_inheritable(sock.fileno()) and not os.get_inheritable(caller.fileno())
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    host.reset_on_close(caller)
-    caller.close()
-    wait_for(lambda: host.connect_error(sock) == errno.ECONNRESET)
-    sock.close()
+    assert stream.connect_error() == 0
+    for sock in (stream._sock, caller._sock):
+        assert not sock.getblocking() and not os.get_inheritable(sock.fileno())
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert name == stream._sock.getsockname()
+    caller.reset()
+    wait_for(lambda: stream.connect_error() == errno.ECONNRESET)
+    stream.close()
+    stream.close()
     listener.close()
 
 
@@ -94,7 +95,7 @@ def test_connect_tcp_refused(host: Host) -> None:
     except OSError as error:
         seen.append(error.errno or 0)
     else:
-        wait_for(lambda: seen.append(host.connect_error(sock)) or seen[-1])
+        wait_for(lambda: seen.append(sock.connect_error()) or seen[-1])
         sock.close()
     assert seen[-1] == errno.ECONNREFUSED
 
@@ -105,7 +106,7 @@ def test_connect_error_is_not_fooled_by_a_socket_that_is_still_connecting(host: 
         full.listen(0)
         socks = [host.connect_tcp(LOOPBACK, full.getsockname()[1]) for _ in range(8)]
         time.sleep(0.01)
-        found = [host.connect_error(sock) for sock in socks]
+        found = [sock.connect_error() for sock in socks]
         assert found[0] == 0 and found[-1] == errno.EINPROGRESS
         for sock in socks:
             sock.close()
@@ -113,9 +114,9 @@ def test_connect_error_is_not_fooled_by_a_socket_that_is_still_connecting(host: 
 
 def test_connect_tcp_over_ipv6(host: Host) -> None:
     listener = host.listen_tcp("::1", 0)
-    sock = host.connect_tcp(socket.inet_pton(socket.AF_INET6, "::1"), listener.getsockname()[1])
-    assert sock.family == socket.AF_INET6
-    sock.close()
+    stream = host.connect_tcp(socket.inet_pton(socket.AF_INET6, "::1"), listener.getsockname()[1])
+    assert stream._sock.family == socket.AF_INET6
+    stream.close()
     listener.close()
 
 

@@ -36,7 +36,7 @@ class FakeSocket:
         self.options: dict[tuple[int, int], object] = {}
         self.option_calls = 0
         self.callers: deque[FakeSocket | int] = deque()
-        self.closed = False
+        self.closed = self.was_reset = False
 
     def fileno(self) -> int:
         assert not self.closed
@@ -81,6 +81,9 @@ class FakeSocket:
     def close(self) -> None:
         self.closed = True
 
+    def reset(self) -> None:
+        self.closed = self.was_reset = True
+
 
 class FakeHost(Watching):
     """`fail[method]`: errnos for its next calls (0: succeed).  `wake(sock, now)` is what the event loop does."""
@@ -96,7 +99,6 @@ class FakeHost(Watching):
         self.ping_kind: str | None = "ping"
         self.resolver_list = [Resolver(2, "127.0.0.53", 53)]
         self.asked: list[Resolver] = []
-        self.reset: set[int] = set()
 
     def now(self) -> float:
         return self.time
@@ -142,9 +144,6 @@ class FakeHost(Watching):
         if isinstance(caller, int):
             raise OSError(caller, "scripted") if caller != errno.ECONNABORTED else ConnectionAbortedError()
         return caller, ("192.0.2.77", 5555)
-
-    def reset_on_close(self, sock: FakeSocket) -> None:
-        self.reset.add(sock.fd)
 
     def read_error(self, sock: FakeSocket) -> Fault | None:
         queue = self.faults.get(sock.fd)

@@ -101,7 +101,7 @@ class WorldHost(StreamHost):
         self.targets.append((address, port))
         if self.refuse:
             raise OSError(self.refuse, "refused")
-        sock = StreamSocket(next(self.numbers))
+        sock = StreamSocket(next(self.numbers), self)
         self.sockets.append(sock)
         return sock
 

@@ -6,7 +6,6 @@ from the code under test.  Segments are parsed with their checksums verified.
 
 import errno
 import heapq
-import socket
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -28,34 +27,47 @@ MASK = 0xFFFFFFFF
 class StreamSocket:
     """The host's end: `arriving` is what the remote has sent, `delivered` what it has got from the guest."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, host: "StreamHost | None" = None) -> None:
         self.number = number
+        self.host = host
+        self.reader: Callable[[float], None] | None = None
+        self.writer: Callable[[float], None] | None = None
         self.arriving = bytearray()
         self.delivered = bytearray()
         self.remote_closed = self.shut = self.closed = self.was_reset = False
         self.room = 1 << 30  # octets that send takes before it would block
         self.failure: int = 0
 
-    def fileno(self) -> int:
+    def watch_read(self, callback: Callable[[float], None]) -> None:
         assert not self.closed
-        return self.number
+        self.reader = callback
+
+    def unwatch_read(self) -> None:
+        self.reader = None
+
+    def watch_write(self, callback: Callable[[float], None]) -> None:
+        assert not self.closed
+        self.writer = callback
+
+    def unwatch_write(self) -> None:
+        self.writer = None
 
     def _check(self) -> None:
         assert not self.closed, "a closed socket was used"
         if self.failure:
             raise OSError(self.failure, "failed")
 
-    def recv(self, size: int, flags: int = 0) -> bytes:
+    def recv(self, size: int) -> bytes:
+        data = self.peek(size)
+        del self.arriving[:size]
+        return data
+
+    def peek(self, size: int) -> bytes:
         self._check()
         assert size > 0
-        if self.arriving:
-            data = bytes(self.arriving[:size])
-            if not flags & socket.MSG_PEEK:
-                del self.arriving[:size]
-            return data
-        if self.remote_closed:
-            return b""
-        raise BlockingIOError
+        if not self.arriving and not self.remote_closed:
+            raise BlockingIOError
+        return bytes(self.arriving[:size])
 
     def send(self, data: bytes) -> int:
         self._check()
@@ -67,16 +79,26 @@ class StreamSocket:
         self.delivered += taken
         return len(taken)
 
-    def sendmsg(self, buffers: list[bytes]) -> int:
+    def gather(self, buffers: list[bytes]) -> int:
         return self.send(b"".join(buffers))
 
-    def shutdown(self, how: int) -> None:
+    def shutdown(self) -> None:
         self._check()
-        assert how == socket.SHUT_WR and not self.shut
+        assert not self.shut
         self.shut = True
 
     def close(self) -> None:
         self.closed = True
+        self.reader = self.writer = None
+
+    def reset(self) -> None:
+        self.was_reset = True
+        self.close()
+
+    def connect_error(self) -> int:
+        assert self.host is not None
+        self.host.connected.add(self.number)
+        return self.host.connect_failure
 
 
 class StreamHost(Watching):
@@ -93,28 +115,18 @@ class StreamHost(Watching):
     def connect_tcp(self, address: bytes, port: int) -> StreamSocket:
         if self.refuse:
             raise OSError(self.refuse, "refused")
-        self.sockets.append(StreamSocket(len(self.sockets) + 10))
+        self.sockets.append(StreamSocket(len(self.sockets) + 10, self))
         return self.sockets[-1]
-
-    def connect_error(self, sock: StreamSocket) -> int:
-        self.connected.add(sock.number)
-        return self.connect_failure
-
-    def reset_on_close(self, sock: StreamSocket) -> None:
-        sock.was_reset = True
 
     def ready(self, now: float) -> bool:
         """One round of a level-triggered loop over all sockets; True if anything was called."""
         called = False
         for sock in self.sockets:
-            if sock.closed:
-                assert sock.number not in self.readers and sock.number not in self.writers, "left in the loop"
-                continue
-            reader = self.readers.get(sock.number)
+            reader = sock.reader
             if reader and (sock.arriving or sock.remote_closed or sock.failure):
                 reader(now)
                 called = True
-            writer = self.writers.get(sock.number) if not sock.closed else None
+            writer = sock.writer
             if writer and (sock.room or sock.failure) and (self.connects or sock.number in self.connected):
                 writer(now)
                 called = True

@@ -31,7 +31,7 @@ def test_a_connection_from_end_to_end() -> None:
     exchange(world, b"GET /\r\n", b"hello")
     world.run(lambda: not world.table.flows)
     assert world.host.sockets[0].closed and not world.host.sockets[0].was_reset
-    assert not world.host.readers and not world.host.writers
+    assert not world.host.sockets[0].reader and not world.host.sockets[0].writer
 
 
 class SlowWorld(World):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nat.tcp.recovery import INITIAL_SEGMENTS, MAX_RANGES, RTO_INITIAL, RTO_MAX, RTO_MIN, UNSAMPLED_MOST, Recovery
+from nat.tcp.recovery import INITIAL_SEGMENTS, RANGES_MOST, RTO_INITIAL, RTO_MAX, RTO_MIN, UNSAMPLED_MOST, Recovery
 
 MSS = 1000
 CAPACITY = 128 * 1024
@@ -173,9 +173,9 @@ def test_ranges_are_merged_in_order_and_bounded() -> None:
     assert recovery.sacked == [(1, 6)]
     assert recovery.selectively_acknowledged(0, 9)
     assert recovery.sacked == [(0, 9)]
-    for n in range(10, 10 + 4 * MAX_RANGES, 2):
+    for n in range(10, 10 + 4 * RANGES_MOST, 2):
         recovery.selectively_acknowledged(n, n + 1)
-    assert len(recovery.sacked) == MAX_RANGES
+    assert len(recovery.sacked) == RANGES_MOST
 
 
 def test_what_is_acknowledged_is_no_longer_a_range() -> None:

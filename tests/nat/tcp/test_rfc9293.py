@@ -151,7 +151,7 @@ def test_rst_while_connecting_closes_the_socket() -> None:
     script.host.connects = False
     script.guest(SYN, 0, 0)
     assert script.guest(RST, 1, 0) == []
-    assert script.sock.closed and not script.table.connecting and not script.host.writers
+    assert script.sock.closed and not script.table.connecting and not script.sock.writer
 
 
 @pytest.mark.parametrize("failure", (errno.ECONNREFUSED, errno.ETIMEDOUT))
@@ -517,7 +517,7 @@ def test_an_error_of_the_host_is_rst_to_the_guest() -> None:
     script.sock.failure = errno.ECONNRESET
     (answer,) = script.ready()
     assert answer.flags == RST | ACK and answer.sequence == (script.irs + 1) & MASK
-    assert not script.table.flows and script.sock.closed and not script.host.readers
+    assert not script.table.flows and script.sock.closed and not script.sock.reader
 
 
 def test_epipe_on_the_way_to_the_host_is_rst() -> None:
