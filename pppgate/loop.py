@@ -4,11 +4,12 @@ In: descriptors to watch, a `deadline()` to ask and a `tick(now)` to call when i
 with the time of the wake-up, and one `flush(now)` after all that a wake-up brought. It knows nothing of
 packets.
 
-All watched descriptors sit in one epoll of ours, and that epoll is the only thing the packet path has in the
-asyncio loop. A wake-up therefore costs asyncio's overhead once however many descriptors are ready, watching
-and unwatching is one system call, and the bytes for the line are written once for all of them. The asyncio
-loop (uvloop if it is there) stays for signals, timers, and whatever else wants coroutines beside the packet
-path.
+All watched descriptors sit in one epoll of ours, and asyncio waits in it too: its selector is ours. What asyncio
+watches itself (signals, and whatever wants coroutines beside the packet path) sits in a second epoll, which is one
+descriptor of the first. So a wake-up is one `epoll_wait`, the callbacks of all descriptors that are ready, and one
+flush, which writes the bytes for a line once for all of them; then asyncio gets its turn. Watching and unwatching is
+one system call. (The other way round, our epoll inside the loop of asyncio or uvloop, a packet that comes alone costs
+two system calls more, and the caches that they need.)
 """
 
 import asyncio
@@ -16,19 +17,21 @@ import logging
 import math
 import os
 import select
+import selectors
 import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 Callback = Callable[[float], None]
 
-ROUNDS = 16
-"""How often a wake-up looks for more that became ready meanwhile, before asyncio gets its turn."""
 EARLIEST_TIMER = 0.001
-"""epoll and libuv count whole milliseconds: a shorter timer would fire early, over and over."""
+"""Seconds: a deadline that is always in the past is not a busy loop."""
+EVENTS_MOST = 256
+"""Descriptors that one wake-up serves before what they brought is written."""
 ERRORS_BEFORE_MUTE = 10
 MUTE_FOR = 1.0
 """A descriptor whose callback raised that often in succession rests so long, so that a bug is not a busy
@@ -38,6 +41,11 @@ REPORT_EVERY = 60.0
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
 _TROUBLE = select.EPOLLERR | select.EPOLLHUP
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
 
 log = logging.getLogger("pppgate.loop")
 
@@ -61,24 +69,25 @@ class Loop:
     found before a number was given to another file is not passed on to the new one.
     """
 
-    def __init__(self, *, fast: bool = True) -> None:
-        self.loop = _new_loop(fast)
+    def __init__(self) -> None:
         self.flush: Callback = _nothing
         self.tick: Callback = _nothing
         self.deadline: Callable[[], float] = _never
         self.count: Counter[str] = Counter()
-        self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._muted: set[int] = set()
         self._fresh: set[int] = set()
         self._failures: Counter[int] = Counter()
         self._reported: dict[tuple[str, str, int], float] = {}
-        self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf
         self._status = 0
         self._signals = 0
-        self.loop.add_reader(self._epoll.fileno(), self._wake)
+        self._epoll = select.epoll()
+        selector = _Selector(self._wait)
+        self._beside = selector.fileno()
+        self._epoll.register(self._beside, _READ)
+        self.loop = asyncio.SelectorEventLoop(selector)
 
     # -- the watcher
 
@@ -135,32 +144,45 @@ class Loop:
 
     # -- a wake-up
 
-    def _wake(self) -> None:
-        poll = self._epoll.poll
-        for _ in range(ROUNDS):
-            ready = poll(0)
-            if not ready:
-                return
-            now = time.monotonic()
-            fresh = self._fresh
-            fresh.clear()
-            for fd, events in ready:
-                if fd in fresh:
-                    continue  # its number meant another file when this event was found
-                if events & (_READ | _TROUBLE):
-                    callback = self._readers.get(fd)
-                    if callback is not None:
-                        self._call(callback, fd, now)
-                        events |= _WRITE if events & _TROUBLE else 0
-                    elif events & _TROUBLE:
-                        events |= _WRITE
-                if events & _WRITE:
-                    callback = self._writers.get(fd)
-                    if callback is not None:
-                        self._call(callback, fd, now)
+    def _wait(self, timeout: float | None) -> bool:
+        """One wake-up. Waits at most `timeout` seconds (None: for ever), deals with all that is ready or due, and
+        returns whether a descriptor of asyncio's own is among it. asyncio calls it once a turn, and then runs what
+        it was given meanwhile."""
+        if self._armed < math.inf:
+            left = max(self._armed - time.monotonic(), 0.0)
+            timeout = left if timeout is None else min(left, timeout)
+        ready = self._epoll.poll(timeout, EVENTS_MOST)
+        now = time.monotonic()
+        beside = self._serve(ready, now)
+        due = self._armed <= now
+        if due:
+            self._expire(now)
+        if due or len(ready) > beside:
             self._finish(now)
-            if self._armed <= now:
-                return  # a deadline has passed: its timer is asyncio's to fire
+        return beside
+
+    def _serve(self, ready: list[tuple[int, int]], now: float) -> bool:
+        """Call back for each event; returns whether there is any for asyncio."""
+        readers, writers, fresh, call = self._readers, self._writers, self._fresh, self._call
+        beside = False
+        fresh.clear()
+        for fd, events in ready:
+            if fd in fresh:
+                continue  # its number meant another file when this event was found
+            if events & (_READ | _TROUBLE):
+                callback = readers.get(fd)
+                if callback is not None:
+                    call(callback, fd, now)
+                elif fd == self._beside:
+                    beside = True
+                    continue
+                if events & _TROUBLE:
+                    events |= _WRITE
+            if events & _WRITE:
+                callback = writers.get(fd)
+                if callback is not None:
+                    call(callback, fd, now)
+        return beside
 
     def _call(self, callback: Callback, fd: int, now: float) -> None:
         try:
@@ -180,29 +202,9 @@ class Loop:
         except Exception as error:
             self.report(error, now)
 
-    def _finish(self, now: float) -> None:
-        """What ends every wake-up: one flush, then the timer for the nearest deadline."""
-        self._guard(self.flush, now)
-        try:
-            deadline = self.deadline()
-        except Exception as error:
-            self.report(error, now)
-            deadline = now + 1.0
-        if deadline < self._armed:
-            self._arm(deadline, now)
-
-    def _arm(self, deadline: float, now: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed = deadline
-        self._timer = self.loop.call_later(max(deadline - now, EARLIEST_TIMER), self._expire)
-
-    def _expire(self) -> None:
-        """The armed deadline has come; it may have been moved later meanwhile, then it is only armed
-        again."""
-        self._timer = None
+    def _expire(self, now: float) -> None:
+        """The armed deadline has come; it may have been moved later meanwhile."""
         self._armed = math.inf
-        now = time.monotonic()
         try:
             due = self.deadline() <= now
         except Exception as error:
@@ -210,7 +212,17 @@ class Loop:
             due = False
         if due:
             self._guard(self.tick, now)
-        self._finish(now)
+
+    def _finish(self, now: float) -> None:
+        """What ends every wake-up: one flush, and a look at the nearest deadline."""
+        self._guard(self.flush, now)
+        try:
+            deadline = self.deadline()
+        except Exception as error:
+            self.report(error, now)
+            deadline = now + 1.0
+        if deadline < self._armed:
+            self._armed = max(deadline, now + EARLIEST_TIMER)
 
     # -- trouble
 
@@ -247,8 +259,7 @@ class Loop:
         second signal.
 
         `start()` is called when signals are caught already, so that what it makes is taken down whenever one
-        comes; what it raises comes out of here. It is called by the running loop: uvloop loses a signal that
-        comes before that.
+        comes; what it raises comes out of here.
         """
         failures: list[Exception] = []
 
@@ -301,24 +312,38 @@ class Loop:
         self.loop.stop()
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
         self.loop.close()
+        self._epoll.close()
 
 
-def _new_loop(fast: bool) -> asyncio.AbstractEventLoop:
-    if fast:
-        try:
-            import uvloop
-        except ImportError:
-            pass
-        else:
-            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-            return loop
-    return asyncio.new_event_loop()
+class _Selector(selectors.BaseSelector):
+    """What asyncio waits with: `wait(timeout)` does the waiting, and says whether any of asyncio's own is ready."""
+
+    def __init__(self, wait: Callable[[float | None], bool]) -> None:
+        self._wait = wait
+        self._own = selectors.EpollSelector()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when one of asyncio's own is ready."""
+        return self._own.fileno()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return self._own.select(0) if self._wait(timeout) else []
+
+    def register(self, fileobj: int | HasFileno, events: int, data: object = None) -> selectors.SelectorKey:
+        return self._own.register(fileobj, events, data)
+
+    def unregister(self, fileobj: int | HasFileno) -> selectors.SelectorKey:
+        return self._own.unregister(fileobj)
+
+    def modify(self, fileobj: int | HasFileno, events: int, data: object = None) -> selectors.SelectorKey:
+        return self._own.modify(fileobj, events, data)
+
+    def get_map(self) -> Mapping[int | HasFileno, selectors.SelectorKey]:
+        return self._own.get_map()
+
+    def close(self) -> None:
+        self._own.close()
 
 
 def _nothing(_now: float) -> None:

@@ -1,12 +1,12 @@
-"""The event loop, with real descriptors and both asyncio and uvloop."""
+"""The event loop, with real descriptors, and asyncio beside it."""
 
+import asyncio
 import logging
 import math
 import os
+import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -15,11 +15,9 @@ import pytest
 from pppgate.loop import ERRORS_BEFORE_MUTE, Loop
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
-    loop = Loop(fast=request.param == "uvloop")
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
     yield loop
     loop.close()
 
@@ -31,6 +29,24 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     yield ours, theirs
     ours.close()
     theirs.close()
+
+
+class CountingEpoll:
+    """Counts how often it is asked."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self.register, self.modify, self.unregister, self.close = (
+            epoll.register,
+            epoll.modify,
+            epoll.unregister,
+            epoll.close,
+        )
+        self.polls = 0
+        self._poll = epoll.poll
+
+    def poll(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
+        self.polls += 1
+        return self._poll(timeout, most)
 
 
 def run_for(loop: Loop, seconds: float) -> None:
@@ -235,7 +251,7 @@ def test_a_deadline_in_the_past_does_not_starve_descriptors(
     loop.deadline = lambda: 0.0
     loop.tick = ticks.append
     loop.watch_read(ours.fileno(), lambda now: loop.stop())
-    loop.call_at(loop.now() + 0.05, lambda now: theirs.send(b"x"))
+    loop.call_at(loop.now() + 0.05, lambda now: theirs.sendall(b"x"))
     loop.run(lambda: None)
     assert 3 <= len(ticks) <= 60  # a millisecond apart, not as fast as it goes
     loop.unwatch_read(ours.fileno())
@@ -352,13 +368,95 @@ def test_a_graceful_end_has_the_status_it_was_given(loop: Loop) -> None:
     assert loop.run(lambda: loop.stop(0)) == 0
 
 
-def test_it_works_without_uvloop() -> None:
-    code = (
-        "import sys; sys.modules['uvloop'] = None\n"
-        "from pppgate.loop import Loop; import asyncio\n"
-        "loop = Loop(); assert isinstance(loop.loop, asyncio.SelectorEventLoop); loop.close()"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_asyncio_has_its_turn_while_descriptors_stay_ready(
+    loop: Loop, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    theirs.send(b"never read")
+    loop.watch_read(ours.fileno(), lambda now: None)
+    steps: list[int] = []
+
+    async def beside() -> None:
+        for step in range(3):
+            await asyncio.sleep(0)
+            steps.append(step)
+        loop.stop()
+
+    task = loop.loop.create_task(beside())
+    loop.run(lambda: None)
+    assert steps == [0, 1, 2] and task.done()
+    loop.unwatch_read(ours.fileno())
+
+
+def test_a_callback_may_give_work_to_asyncio(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    """It runs in the same turn, though nothing else happens that would wake the loop."""
+    ours, theirs = pair
+    answer: asyncio.Future[bytes] = loop.loop.create_future()
+    answers: list[bytes] = []
+
+    async def wait() -> None:
+        answers.append(await answer)
+        loop.stop()
+
+    def read(_now: float) -> None:
+        answer.set_result(ours.recv(10))
+
+    task = loop.loop.create_task(wait())
+    loop.watch_read(ours.fileno(), read)
+    theirs.send(b"x")
+    started = loop.now()
+    loop.run(lambda: None)
+    assert answers == [b"x"] and task.done()
+    assert loop.now() - started < 1
+    loop.unwatch_read(ours.fileno())
+
+
+def test_streams_of_asyncio_work_beside_it(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:
+    """Descriptors that asyncio watches itself, for reading and for writing."""
+    ours, theirs = pair
+    theirs.setblocking(False)
+    size = 1 << 20
+    got = 0
+
+    async def send() -> None:
+        await loop.loop.sock_sendall(theirs, bytes(size))
+
+    def read(_now: float) -> None:
+        nonlocal got
+        got += len(ours.recv(65536))
+        if got == size:
+            loop.stop()
+
+    task = loop.loop.create_task(send())
+    loop.watch_read(ours.fileno(), read)
+    loop.run(lambda: None)
+    assert got == size
+    loop.unwatch_read(ours.fileno())
+    loop.loop.run_until_complete(task)
+
+
+def test_a_wakeup_is_one_system_call_beside_its_callbacks(
+    loop: Loop, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    wakeups = 0
+
+    def read(_now: float) -> None:
+        nonlocal wakeups
+        wakeups += 1
+        ours.recv(1)
+        if wakeups == 20:
+            loop.stop()
+        else:
+            theirs.send(b"x")
+
+    epoll = CountingEpoll(loop._epoll)
+    monkeypatch.setattr(loop, "_epoll", epoll)
+    loop.watch_read(ours.fileno(), read)
+    theirs.send(b"x")
+    loop.run(lambda: None)
+    assert epoll.polls <= wakeups + 2
+    loop.unwatch_read(ours.fileno())
 
 
 def test_a_deadline_is_met_while_descriptors_stay_ready(loop: Loop, pair: tuple[socket.socket, socket.socket]) -> None:

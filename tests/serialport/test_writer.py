@@ -70,6 +70,21 @@ def make(source: Source, port: FakePort | None = None) -> tuple[LineWriter, Fake
     return LineWriter(port, watcher, source.take, lambda: None), port, watcher  # type: ignore[arg-type]
 
 
+def test_a_packet_now_and_then_costs_no_system_call_but_the_write() -> None:
+    source = Source(b"")
+    writer, port, _ = make(source)
+    for second in range(10):
+        source.data = b"x" * 80
+        writer.flush(float(second))
+        port.held = b""
+    assert port.asked == 0
+    for second in range(10, 30):
+        source.data = b"x" * 80
+        writer.flush(float(second))
+        port.held = b""
+    assert port.asked == 1  # what was written without a look might be two frames by now
+
+
 def test_what_fits_goes_at_once_and_nothing_is_due() -> None:
     writer, port, _ = make(Source(b"x" * 500))
     writer.flush(0.0)
@@ -123,7 +138,7 @@ def test_close_lets_go_of_the_descriptor() -> None:
 
 def _run(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
     """Send over a real pty to a reader of `rate` octets a second (0: as fast as it can)."""
-    loop = Loop(fast=False)
+    loop = Loop()
     link = PtyLink("pty:")
     writers: list[LineWriter] = []
     most = 0
@@ -194,7 +209,7 @@ def _run_socket(rate: float, seconds: float) -> tuple[float, int, bool]:
     """The same over a unix socket, whose reader takes 16 octets at a time, as QEMU's 16550 does."""
     ours, theirs = socket.socketpair()
     port = SocketPort("pair", ours, lambda: None)
-    loop = Loop(fast=False)
+    loop = Loop()
     writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)), lambda: None)
     most = 0
 
