@@ -53,7 +53,6 @@ BOTH_WAYS = {("pppgate.dhcp", "pppgate.ether")}
 LIBRARIES = {
     "lcp.fcs": {"fastcrc"},
     "pppgate.eoppp.conversation": {"pexpect"},
-    "pppgate.loop": {"uvloop"},
     "serialport.pyserial_port": {"serial"},
 }
 """What is not of the standard library, and the files that use it: in a function or a try, for it may be missing."""

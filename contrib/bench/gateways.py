@@ -21,12 +21,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
-# Blocks the extras, so that the same installation shows what the standard library alone does.
+# Blocks the extra, so that the same installation shows what the standard library alone does.
 WITHOUT_FAST = """import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("uvloop", "fastcrc"):
+        if name.partition(".")[0] == "fastcrc":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())

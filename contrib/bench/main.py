@@ -113,8 +113,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="only this measure (repeatable): " + ", ".join(work.name for work in WORK),
     )
     parser.add_argument("--rounds", type=int, help="how often each measure is repeated")
-    parser.add_argument("--no-fast", action="store_true", help="measure pppgate without uvloop and fastcrc")
-    parser.add_argument("--both", action="store_true", help="measure pppgate with and without them")
+    parser.add_argument("--no-fast", action="store_true", help="measure pppgate without fastcrc")
+    parser.add_argument("--both", action="store_true", help="measure pppgate with and without it")
     parser.add_argument("--no-slirp", action="store_true", help="pppgate alone")
     parser.add_argument("--slirp-only", action="store_true", help="slirp alone")
     return parser.parse_args(argv)
