@@ -54,7 +54,7 @@ class LineMeter:
 
     The owner's turn, while it has something to send:
 
-        budget = meter.allowance(now, port.pending() if meter.metered else 0)
+        budget = meter.spare() or meter.allowance(now, port.pending())
         if budget > 0: taken = port.write(about `budget` octets, may be a frame more); meter.wrote(taken, now)
         if the write was short: meter.blocked(now) and watch for writability
         otherwise, if more waits: meter.waiting(now), and look again at `meter.recheck`
@@ -63,7 +63,7 @@ class LineMeter:
 
     def __init__(self) -> None:
         self.metered = True
-        """Whether `allowance` wants to know what is pending; if not, it may be given 0."""
+        """Whether what is in flight is bounded by `window`."""
         self.recheck = math.inf
         """When to take a turn again; infinite when nothing waits or the line is blocked."""
         self.rate = 0.0
@@ -83,6 +83,17 @@ class LineMeter:
     def delay(self) -> float:
         """Seconds that the line needs for what is in flight, as last seen; 0.0 where it does not matter."""
         return self._in_flight / self.rate if self.metered and self.rate else 0.0
+
+    def spare(self) -> int:
+        """Octets that may be written whatever the port has pending, a frame more at the most: as if nothing of what was
+        written since the last look had been taken. 0: look, and ask `allowance`. So that a packet now and then, and a
+        line that is not metered, cost no system call but the write."""
+        if not self.metered:
+            self.recheck = math.inf
+            return UNMETERED
+        if self._waiting:
+            return 0
+        return max(self.window - FRAME - self._in_flight, 0)
 
     def allowance(self, now: float, pending: int) -> int:
         """Octets that may be written now, a frame more at the most; `pending` as Port.pending() has it, -1 when the

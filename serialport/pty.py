@@ -31,6 +31,8 @@ REOPEN_AFTER = 0.2
 """Seconds after which a guest that is still there gets a new port, when its owner has closed the last one."""
 RETRY_AFTER = 1.0
 """Seconds after which a failed look at the slave is tried again."""
+PTY_READ = 4096
+"""Octets asked for in one read: a pty never gives more than 4,095."""
 _SLAVE_FLAGS = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 # asm-generic/ioctls.h; not in Python's termios
 TIOCNXCL = 0x540D
@@ -54,7 +56,7 @@ class PtyPort:
 
     def read(self) -> bytes:
         try:
-            return os.read(self.read_fd, READ_SIZE)
+            return os.read(self.read_fd, PTY_READ)
         except BlockingIOError:
             return b""
         except OSError as error:

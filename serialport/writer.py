@@ -51,7 +51,7 @@ class LineWriter:
         while self._sent < TURN_MOST:
             data, budget = self._rest, 0
             if not data:
-                budget = meter.allowance(now, self._port.pending() if meter.metered else 0)
+                budget = meter.spare() or meter.allowance(now, self._port.pending())
                 if budget <= 0:
                     meter.waiting(now)
                     return

@@ -63,8 +63,10 @@ class Sender:
         sent = 0
         meter = self.meter
         while sent < backlog:
-            self.looks += meter.metered
-            budget = meter.allowance(now, self.line.pending() if meter.metered else 0)
+            budget = meter.spare()
+            if not budget:
+                self.looks += 1
+                budget = meter.allowance(now, self.line.pending())
             if budget <= 0:
                 break
             want = min(math.ceil(budget / FRAME) * FRAME, backlog - sent)
@@ -188,6 +190,37 @@ def test_an_idle_line_asks_for_no_wakeup() -> None:
     meter.wrote(100, 0.0)
     meter.idle()
     assert meter.recheck == math.inf
+
+
+def test_what_surely_fits_needs_no_look() -> None:
+    meter = LineMeter()
+    assert meter.spare() == TWO_FRAMES // 2
+    meter.wrote(1000, 0.0)
+    meter.idle()
+    assert meter.spare() == TWO_FRAMES // 2 - 1000
+    meter.wrote(500, 0.0)
+    meter.idle()
+    assert meter.spare() == 0
+    assert meter.allowance(10.0, 0) == TWO_FRAMES // 2
+    assert meter.spare() == TWO_FRAMES // 2
+
+
+def test_while_something_waits_each_turn_looks() -> None:
+    meter = LineMeter()
+    meter.wrote(3000, 0.0)
+    meter.waiting(0.0)
+    assert meter.spare() == 0
+    assert meter.allowance(0.002, 0) > 0
+    assert meter.spare() == 0
+    meter.idle()
+    assert meter.spare() > 0
+
+
+def test_a_line_that_is_not_metered_is_never_asked() -> None:
+    meter = LineMeter()
+    meter.allowance(0.0, -1)
+    meter.blocked(0.0)
+    assert meter.spare() == UNMETERED
 
 
 def test_single_packets_hours_apart_teach_it_nothing() -> None:
