@@ -16,6 +16,7 @@ import pytest
 from ipcp.protocol import Ipcp
 from lcp.link import LinkConfig, PppLink
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from pppgate.guest import Guest
 from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port
@@ -216,7 +217,7 @@ def test_ppp_on_the_pty_ends_in_the_gateway(watcher: EpollWatcher) -> None:
     line = PtyLink("pty:")
     line.start(watcher, rig.bridge.attach)
     gone: list[str] = []
-    dirty: dict[Guest, None] = {}
+    dirty = Dirty()
 
     def on_port(port: Port) -> None:
         guest = Guest(port, watcher, Deadlines(), 1500, dirty, lambda _guest, reason, _now: gone.append(reason))
@@ -237,9 +238,7 @@ def test_ppp_on_the_pty_ends_in_the_gateway(watcher: EpollWatcher) -> None:
         end.feed(rig.receive(), watcher.now())
         out.extend(end.take())
         del out[: rig.send(bytes(out))]
-        for guest in list(dirty):
-            del dirty[guest]
-            guest.flush(watcher.now())
+        dirty.flush(watcher.now())
         return end.ipcp is not None and end.ipcp.local == GUEST
 
     rig.until(up)

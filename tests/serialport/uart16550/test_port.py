@@ -12,6 +12,7 @@ import pytest
 from ipcp.protocol import Ipcp
 from lcp.link import LinkConfig, PppLink
 from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from pppgate.guest import Guest
 from serialport.port import HangUp, Port
 from serialport.uart16550.chip import BURST_LEAST, BURST_PAUSE
@@ -487,7 +488,7 @@ def test_ppp_comes_up_through_the_chip(model: str, pace: str) -> None:
     guest.end.link.up(rig.clock.time)
     port = rig.up()
     gone: list[str] = []
-    dirty: dict[Guest, None] = {}
+    dirty = Dirty()
     owner = Guest(port, rig.clock, Deadlines(), 1500, dirty, lambda _guest, reason, _now: gone.append(reason))
     link = PppLink(LinkConfig(), owner.emit, random=random.Random(3), events=lambda event: None)
     link.attach(0x8021, Ipcp.server(GATEWAY, lambda wanted: GUEST, [DNS]), 0x0021)
@@ -498,9 +499,7 @@ def test_ppp_comes_up_through_the_chip(model: str, pace: str) -> None:
         guest.turn(rig.clock.time)
         if ready(port)[0] and port.read_fd in rig.clock.readers:
             rig.clock.readers[port.read_fd](rig.clock.time)
-        for one in list(dirty):
-            del dirty[one]
-            one.flush(rig.clock.time)
+        dirty.flush(rig.clock.time)
         rig.clock.run(0.00005)  # less than a character
     assert guest.end.ipcp is not None
     assert guest.end.ipcp.local == GUEST
