@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from serialport.port import READ_SIZE, HangUp
+from serialport.port import READ_SIZE, HangUp, port_status
 
 SIOCOUTQ = termios.TIOCOUTQ
 """The same number on Linux: octets not yet taken by the peer (unix), or not yet acknowledged (TCP)."""
@@ -41,6 +41,7 @@ class FdPort:
         self._outstanding = outstanding
         self._pieces = Pieces() if outstanding == SIOCOUTQ and _is_unix(write_fd) else None
         self.dribbles = os.isatty(read_fd)
+        self.kind = "terminal" if self.dribbles else "socket" if outstanding == SIOCOUTQ else "pipe"
         self.hides_queue = outstanding is None or (self._pieces is None and stat.S_ISSOCK(os.fstat(write_fd).st_mode))
         self._count = array.array("i", [0])
 
@@ -93,6 +94,9 @@ class FdPort:
         except OSError:
             return -1
         return self._count[0] if self._pieces is None else self._pieces.pending(self._count[0])
+
+    def status(self) -> dict[str, object]:
+        return port_status(self)
 
     def close(self) -> None:
         closed, self._closed = self._closed, None

@@ -45,6 +45,8 @@ class Port(Protocol):
 
     name: str
     """In words, for event lines: "/dev/pts/4", "127.0.0.1:50112"."""
+    kind: str
+    """"pty", "terminal", "socket", "pipe", "uart"."""
     read_fd: int
     write_fd: int
 
@@ -71,9 +73,23 @@ class Port(Protocol):
         """Octets written that the reader has not taken, as far as the kernel tells; -1 when it cannot
         tell."""
 
+    def status(self) -> dict[str, object]:
+        """For people and programs: plain data."""
+
     def close(self) -> None:
         """Give the port back. The link makes the next one when a guest comes (or redials). May be called
         twice."""
+
+
+def port_status(port: Port) -> dict[str, object]:
+    """What every port can say of itself. `pending`: octets that the reader has not taken, -1 when nobody can tell."""
+    return {
+        "name": port.name,
+        "kind": port.kind,
+        "hides_queue": port.hides_queue,
+        "dribbles": port.dribbles,
+        "pending": port.pending(),
+    }
 
 
 class Link(Protocol):
@@ -83,6 +99,8 @@ class Link(Protocol):
     """As the user wrote it."""
     scheme: str
     """"pty", "tty", "serial", "tcp", "tcp-listen", "unix", "unix-listen", "stdio"."""
+    outward: bool
+    """Whether a port is opened outward (a serial port, a connection), anew each time; if not, somebody has to come."""
     path: str
     """What an emulator opens: the pty's path (the symlink if there is one), a socket's path, "HOST:PORT",
     or ""."""
@@ -102,6 +120,8 @@ class Link(Protocol):
 
 class LinkBase:
     """The attributes every link has."""
+
+    outward = True
 
     def __init__(self, url: str, scheme: str) -> None:
         self.url = url

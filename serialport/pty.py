@@ -24,7 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from serialport.inotify import IN_CLOSE, IN_OPEN, IN_Q_OVERFLOW, Inotify
-from serialport.port import READ_SIZE, HangUp, LinkBase, Port, PortError, Timer, Watcher
+from serialport.port import READ_SIZE, HangUp, LinkBase, Port, PortError, Timer, Watcher, port_status
 from serialport.symlink import Symlink
 
 REOPEN_AFTER = 0.2
@@ -44,6 +44,7 @@ class PtyPort:
 
     def __init__(self, name: str, master: int, slave: int, closed: Callable[[], None]) -> None:
         self.name = name
+        self.kind = "pty"
         self.read_fd = self.write_fd = master
         self.hides_queue = False
         self.dribbles = True
@@ -95,6 +96,9 @@ class PtyPort:
         if slave >= 0:
             self._poll.register(slave, select.POLLIN)
 
+    def status(self) -> dict[str, object]:
+        return port_status(self)
+
     def close(self) -> None:
         closed, self._closed = self._closed, None
         if closed is not None:
@@ -103,6 +107,8 @@ class PtyPort:
 
 class PtyLink(LinkBase):
     """`pty:[SYMLINK]`."""
+
+    outward = False
 
     def __init__(self, url: str, symlink: str = "") -> None:
         super().__init__(url, "pty")

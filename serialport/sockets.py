@@ -121,6 +121,8 @@ class Listener(LinkBase):
     `start` that fits its ports, which calls `_listen`.
     """
 
+    outward = False
+
     def __init__(self, url: str, scheme: str, where: str, *, tcp: bool) -> None:
         super().__init__(url, scheme)
         self._tcp = tcp

@@ -20,6 +20,8 @@ from serialport.port import LinkBase, Port, PortError, Watcher
 class StdioLink(LinkBase):
     """`stdio:`."""
 
+    outward = False
+
     def __init__(self, url: str, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> None:
         super().__init__(url, "stdio")
         self.description = "standard input and output"

@@ -26,7 +26,6 @@ STEADY: Final = 10.0
 """Seconds of IP after which a link counts as good, and the wait as short again."""
 HOLD: Final = 30.0
 """Seconds that packets may wait for a port to appear."""
-_STAY: Final = frozenset(("pty", "tcp-listen", "unix-listen", "stdio"))
 
 
 class State(Enum):
@@ -87,7 +86,7 @@ class Dialler:
         """Raises PortError if the link cannot be used at all."""
         link = self._make_link()
         if self._habits.demand:
-            if link.scheme in _STAY:
+            if not link.outward:
                 link.start(self._around.watcher, self._on_port)
                 self._link = link
             self._around.say(f"The link on {link.description} comes up when a guest wants it.")
@@ -211,7 +210,7 @@ class Dialler:
 
     def _call_ended(self, ending: Ending, now: float) -> None:
         name, self.call = self.call.name if self.call is not None else "the line", None
-        if self._link is not None and self._link.scheme not in _STAY:
+        if self._link is not None and self._link.outward:
             self._link.stop()
             self._link = None
         self._customer.link_down(now)

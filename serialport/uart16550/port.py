@@ -15,7 +15,7 @@ stays.
 from collections.abc import Callable
 
 from serialport.doorbell import Doorbell, Gate
-from serialport.port import READ_SIZE, HangUp, Port, PortError, Timer, Watcher
+from serialport.port import READ_SIZE, HangUp, Port, PortError, Timer, Watcher, port_status
 from serialport.uart16550.chip import PC_CLOCK_HZ
 from serialport.uart16550.host import ChipHost
 
@@ -32,6 +32,7 @@ RETRY_AFTER = 1.0
 class ChipPort:
     """The far end of the chip's line; made by SerialChip."""
 
+    kind = "uart"
     hides_queue = False
     dribbles = True
 
@@ -89,6 +90,9 @@ class ChipPort:
         if self._gone or self._chip is None:
             return 0
         return len(self.leaving) + self._chip.uart.waiting
+
+    def status(self) -> dict[str, object]:
+        return port_status(self)
 
     def close(self) -> None:
         chip, self._chip = self._chip, None

@@ -15,7 +15,7 @@ from nat.line import Line
 from pppgate.eoppp.call import Agreed, Terms
 from pppgate.eoppp.dialler import Dialler, Habits
 from pppgate.surroundings import Surroundings
-from serialport.port import HangUp, LinkBase, Port, PortError
+from serialport.port import HangUp, LinkBase, Port, PortError, port_status
 from tests.support.ppp_ends import End, server
 from tests.support.watching import Watching
 
@@ -63,6 +63,7 @@ class Wire:
     hides_queue = False
     dribbles = False
     name = "line"
+    kind = "wire"
 
     def __init__(self, fd: int, closed: Callable[[], None]) -> None:
         self.read_fd = self.write_fd = fd
@@ -86,6 +87,9 @@ class Wire:
     def pending(self) -> int:
         return 0
 
+    def status(self) -> dict[str, object]:
+        return port_status(self)
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True
@@ -96,6 +100,7 @@ class FakeLink(LinkBase):
     def __init__(self, world: "World", scheme: str) -> None:
         super().__init__("fake:", scheme)
         self.world = world
+        self.outward = scheme not in ("pty", "stdio")
         self.description = "a fake line"
         self.stopped = False
 
@@ -104,7 +109,7 @@ class FakeLink(LinkBase):
             raise PortError("/dev/fake does not exist: plug it in.")
         self.on_port = on_port
         self.world.link = self
-        if self.scheme not in ("pty", "stdio"):
+        if self.outward:
             self.come()
 
     def come(self) -> Wire:
