@@ -71,7 +71,7 @@ class CardLine(Line):
         self.flying = 0  # octets of the ring, of all flows
         self._flows: dict[bytes, _Flow] = {}
         self._later = later
-        self._looking = False
+        self._timing = False  # `_end_silence` is going to be called
         self._heard = 0.0
 
     def take(self, budget: int) -> list[bytes]:
@@ -83,15 +83,15 @@ class CardLine(Line):
             budget -= len(packet)
             if packet[9] == TCP:
                 self._sent(packet)
-        if self.flying >= CARD_MOST and not self._looking:
-            self._looking = True
+        if self.flying >= CARD_MOST and not self._timing:
+            self._timing = True
             self._later(0.0, self._full)  # at once, but it is the loop that knows the time
         return packets
 
     def _full(self, now: float) -> None:
         """There is no more room: see to it that this ends."""
         self._heard = now
-        self._later(now + QUIET, self._look)
+        self._later(now + QUIET, self._end_silence)
 
     def heard(self, packet: bytes, now: float) -> None:
         """A packet of the guest."""
@@ -139,14 +139,14 @@ class CardLine(Line):
         self._flows.clear()
         self.flying = 0
 
-    def _look(self, now: float) -> None:
-        """Whether the guest has been silent long enough."""
-        self._looking = False
+    def _end_silence(self, now: float) -> None:
+        """If the guest has been silent long enough, all that was sent counts as fetched."""
+        self._timing = False
         if self.flying < CARD_MOST:
             return
         if now < self._heard + QUIET:
-            self._looking = True
-            self._later(self._heard + QUIET, self._look)
+            self._timing = True
+            self._later(self._heard + QUIET, self._end_silence)
             return
         self._empty()
         if self.queued:
