@@ -38,8 +38,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from contrib.guest_stack import GuestError, Stack, dns_addresses, dns_query
+from lcp.config import Credentials, LinkConfig
 from lcp.events import AuthFailed, Event, NetworkUp
-from lcp.link import Credentials, Phase
+from lcp.protocol import CHAP_MD5, PAP
 from nat.icmp import ECHO
 from nat.wire.ipv4 import build_icmp, build_udp, dotted
 from pppgate.loop import Loop
@@ -50,7 +51,8 @@ T = TypeVar("T")
 
 
 class EmbeddedGuest:
-    """See above.  `events`: what the link has told so far (lcp.events); `tell` hears each as it comes."""
+    """See above.  `offer`: how the credentials may be shown, best first (values of LCP's option).  `events`: what the
+    link has told so far (lcp.events); `tell` hears each as it comes."""
 
     def __init__(
         self,
@@ -58,13 +60,15 @@ class EmbeddedGuest:
         *,
         credentials: Credentials | None = None,
         mru: int = 1500,
+        offer: tuple[bytes, ...] = (CHAP_MD5, PAP),
         tell: Callable[[Event], None] | None = None,
     ) -> None:
         self.events: list[Event] = []
         self._tell = tell
         self._news = threading.Condition()
         self._loop = Loop()
-        self.stack = Stack(self._loop, line if ":" in line else f"tty:{line}", credentials, mru, self._on_event)
+        config = LinkConfig(mru=mru, credentials=credentials, offer=offer, echo_interval=0)
+        self.stack = Stack(self._loop, line if ":" in line else f"tty:{line}", config, self._on_event)
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"guest on {line}")
 
     # The life of the guest
@@ -108,9 +112,9 @@ class EmbeddedGuest:
 
     def hang_up(self, timeout: float = 3.0) -> None:
         """End the link with Terminate-Request, wait for the answer, and close the line."""
-        self.do(lambda now: self.stack.link.close(now, "the user has hung up"))
+        self.do(self.stack.hang_up)
         end = time.monotonic() + timeout
-        while self.stack.link.phase is not Phase.DEAD and time.monotonic() < end:
+        while not self.stack.over and time.monotonic() < end:
             time.sleep(0.01)
         self.cut()
 

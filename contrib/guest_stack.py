@@ -10,8 +10,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from ipcp.protocol import Ipcp
+from lcp.config import LinkConfig
 from lcp.events import Event
-from lcp.link import Credentials, LinkConfig, LinkParameters, PppLink
+from lcp.packet import Protocol
 from nat.context import Context
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
@@ -26,8 +27,8 @@ from nat.tcp.flows import NoRoute, TcpFlows
 from nat.tcp.sender import State
 from nat.udp import parse_udp
 from nat.wire.ipv4 import ICMP, TCP, UDP, build_udp, dotted
-from pppgate.guest import Guest
 from pppgate.loop import Loop
+from pppgate.ppp_end import PppEnd
 from serialport.port import Port
 from serialport.url import open_link
 
@@ -40,20 +41,16 @@ class GuestError(Exception):
 
 
 class Stack:
-    """`url`: a LINK that makes one port at a time; `events` hears what the link tells."""
+    """`url`: a LINK that makes one port at a time; `config`: what is wanted of PPP; `events` hears what it tells."""
 
-    def __init__(
-        self, loop: Loop, url: str, credentials: Credentials | None, mru: int, events: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, loop: Loop, url: str, config: LinkConfig, events: Callable[[Event], None]) -> None:
         self.loop = loop
         self.random = random.SystemRandom()
-        self.guest: Guest | None = None  # while the line is open
-        config = LinkConfig(mru=mru, credentials=credentials, echo_interval=0)
-        self.link = PppLink(config, self._emit, random=self.random, events=events)
-        self.link.parameters, self.link.on_ip = self._on_parameters, self._receive
+        self.end: PppEnd | None = None  # when the line has been opened
         self.ipcp = Ipcp.client()
         self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
-        self.link.attach(self.ipcp.protocol, self.ipcp, self.ipcp.data_protocol)
+        self._config = config
+        self._events = events
         host = Host(loop, [])
         rules = Rules(host, (NOBODY, 32), NOBODY)
         self.context = Context(
@@ -96,8 +93,8 @@ class Stack:
         """Close the line without a word, and let go of everything."""
         self.tcp.close(now)
         self._reassembler.close()
-        if self.guest is not None:
-            self.guest.close()
+        if self.end is not None:
+            self.end.hang_up("closed here", now)
         self._serial.stop()
         self.context.host.close()
         for waiting in (*self._waiting.values(), *self._calling.values()):
@@ -107,45 +104,44 @@ class Stack:
 
     # The line and the link
 
+    def hang_up(self, now: float) -> None:
+        """End the link with Terminate-Request; `over` tells when that is done."""
+        if self.end is not None:
+            self.end.terminate("the user has hung up", now)
+
+    @property
+    def over(self) -> bool:
+        return self.end is None or self.end.finished
+
     def _on_port(self, port: Port) -> None:
-        self.guest = guest = Guest(
+        self.end = PppEnd(
             port,
             self.loop,
             self.context.deadlines,
-            self.link.config.mru,
             self.context.dirty,
-            lambda guest, why, now: None,
+            self._config,
+            random=self.random,
+            name=port.name,
+            on_event=self._events,
+            on_hang_up=lambda reason, now: None,
         )
-        guest.link, guest.receive = self.link, self.link.receive
-        guest.start()
-        self.link.up(self.loop.now())
-        guest.arm()
-
-    def _emit(self, protocol: int, information: bytes) -> None:
-        if self.guest is not None:
-            self.guest.emit(protocol, information)
+        self.end.attach(self.ipcp, self._receive)
+        self.end.connect(Protocol.IP, self.line)
+        self.end.start(self.loop.now())
 
     def _mark(self) -> None:
-        if self.guest is not None:
-            self.guest.mark()
-
-    def _on_parameters(self, agreed: LinkParameters) -> None:
-        if self.guest is not None:
-            self.guest.framer.configure(accm=agreed.tx_accm, acfc=agreed.acfc, pfc=agreed.pfc)
-            self.guest.deframer.accm = agreed.rx_accm
-        self.line.mtu = min(1500, agreed.peer_mru)
+        if self.end is not None:
+            self.end.mark()
 
     def _ip_up(self, now: float) -> None:
+        if self.end is not None:
+            self.line.mtu = min(1500, self.end.link.peer_mru)
         self.line.up = True
-        if self.guest is not None:
-            self.guest.line = self.line
         self.tcp.probe(now)
 
     def _ip_down(self, now: float) -> None:
         self.line.up = False
         self.line.clear()
-        if self.guest is not None:
-            self.guest.line = None
 
     def _flush(self, now: float) -> None:
         self.context.dirty.flush(now)

@@ -2,18 +2,19 @@
 
 In and out as in `lcp.control`. `server` builds the end that has the addresses, `client` the end that asks
 for them; the difference is only in the options they hold. Addresses are four octets. It knows no pool: a
-`lease` callable says which address the guest gets.
+`lease` callable says which address the guest gets, at once or later; the guest's request waits for it.
 
 The other options a guest may send (IP-Addresses, Van Jacobson compression, NBNS servers) are unknown to
 both ends and so rejected.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Address
 from typing import ClassVar
 
 from lcp.control import ControlProtocol
-from lcp.options import ACK, REJECT, Option, Verdict, nak
+from lcp.options import ACK, REJECT, Option, Verdict, nak, walk
 from lcp.packet import Protocol
 from lcp.trace import Words
 
@@ -25,9 +26,13 @@ a tunnel (RFC 6333 section 5.7), which no host has."""
 NAMED_MOST = 2
 """Times that a server is told so."""
 
-Lease = Callable[[bytes | None], bytes | None]
-"""`lease(wanted)`: the address for the guest, `wanted` itself if it may have it (None: no wish), or None
-when there is none left. Asked again with the same wish it gives the same address."""
+LeaseAnswer = Callable[[bytes | None], bool]
+"""`answer(address)`: the address for the guest, None when there is none left. False says that nobody waits for it
+any more, so that the lender has it back."""
+Lease = Callable[[bytes | None, LeaseAnswer], None]
+"""`lease(wanted, answer)`: `answer` is called once, before this returns or any time later, with `wanted` itself if
+the guest may have it (None: no wish). Asked again with the same wish, it gives the same address; what it gives later
+replaces what it gave before."""
 
 
 def dotted(address: bytes) -> str:
@@ -42,6 +47,18 @@ class _Address(Option):
         return f"{cls.name} {dotted(value) if len(value) == 4 else value.hex()}"
 
 
+class _Question:
+    """What a lender was asked, and its answer."""
+
+    __slots__ = ("wish", "address", "answered", "waiting")
+
+    def __init__(self, wish: bytes | None) -> None:
+        self.wish = wish
+        self.address: bytes | None = None
+        self.answered = False
+        self.waiting = False  # a request of the guest is kept until the answer comes
+
+
 class ServerAddress(_Address):
     """IP-Address (RFC 1332 section 3.3) at the end that has the addresses: announces ours, assigns the guest's."""
 
@@ -50,8 +67,37 @@ class ServerAddress(_Address):
     def __init__(self, ours: bytes, lease: Lease) -> None:
         self.ours = ours
         self.theirs: bytes | None = None
+        self.granted: bytes | None = None
+        """What the guest may have; `prepare` sees to it before a request is judged."""
         self._lease = lease
+        self._question: _Question | None = None
         self._asking = True
+
+    def prepare(self, value: bytes | None, ready: Callable[[], None]) -> bool:
+        """Ask which address is the guest's, which would have `value` (None: it does not say). False when the
+        answer takes time; `ready` is called when it has come. One question is asked at a time."""
+        wish = self.theirs if value is None or len(value) != 4 else None if value == UNSPECIFIED else value
+        question = self._question
+        if question is None or (question.answered and question.wish != wish):
+            question = self._question = _Question(wish)
+            self._lease(wish, partial(self._take_answer, question, ready))
+        if not question.answered:
+            question.waiting = True
+            return False
+        self.granted, self._question = question.address, None
+        return True
+
+    def _take_answer(self, question: _Question, ready: Callable[[], None], address: bytes | None) -> bool:
+        if question is not self._question or question.answered:
+            return False
+        question.address, question.answered = address, True
+        if question.waiting:
+            ready()
+        return True
+
+    def abandon(self) -> None:
+        """The negotiation is over: an answer that comes now is for nobody."""
+        self._question = None
 
     def restart(self) -> None:
         self._asking = True
@@ -64,16 +110,15 @@ class ServerAddress(_Address):
         self._asking = False
 
     def judge(self, value: bytes) -> Verdict:
-        granted = self._lease(None if value == UNSPECIFIED else value)
-        if granted is None:
+        if self.granted is None:
             return REJECT
-        return ACK if granted == value else nak(granted)
+        return ACK if self.granted == value else nak(self.granted)
 
     def missing(self) -> bytes | None:
-        return self._lease(self.theirs)
+        return self.granted
 
     def accept(self, value: bytes | None) -> None:
-        self.theirs = self._lease(None) if value is None else value
+        self.theirs = self.granted if value is None else value
 
 
 class ClientAddress(_Address):
@@ -91,6 +136,12 @@ class ClientAddress(_Address):
         self.theirs: bytes | None = None
         self._asking = True
         self._named = 0  # times that we told the peer an address for itself
+
+    def prepare(self, value: bytes | None, ready: Callable[[], None]) -> bool:
+        """Nobody has to be asked."""
+        return True
+
+    def abandon(self) -> None: ...
 
     def restart(self) -> None:
         self.ours = self.wanted
@@ -210,7 +261,7 @@ class Ipcp(ControlProtocol):
     """Either end. `local`, `remote` and `dns` hold while it is open."""
 
     protocol: ClassVar[int] = Protocol.IPCP
-    data_protocol: ClassVar[int] = Protocol.IP
+    data_protocols: ClassVar[tuple[int, ...]] = (Protocol.IP,)
     name = "IPCP"
 
     def __init__(
@@ -232,6 +283,16 @@ class Ipcp(ControlProtocol):
     @classmethod
     def client(cls, wanted: bytes = UNSPECIFIED, *, ask_dns: bool = True) -> "Ipcp":
         return cls(ClientAddress(wanted), [ClientDns1(), ClientDns2()] if ask_dns else [])
+
+    def prepare(self, data: bytes) -> bool:
+        asked = walk(data)
+        if asked is None:
+            return True
+        value = next((value for kind, value in asked if kind == self._address.type), None)
+        return self._address.prepare(value, self.ready)
+
+    def abandon(self) -> None:
+        self._address.abandon()
 
     @property
     def local(self) -> bytes:

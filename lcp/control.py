@@ -3,12 +3,17 @@
 A `ControlProtocol` joins an `Automaton` and a `Negotiator`: it turns packets into events and actions into
 packets. In: `receive(information, now)`, `tick(now)`, and the lower layer's `up`/`down`. Out: packets through
 `emit(protocol, information)`, and `on_up(now)`, `on_down(now)`, `on_finished(now)` for the layer above. It
-knows no option and no phase. A subclass gives `protocol`, `name` and the options, and may handle more codes.
+knows no option and no phase. A subclass gives `protocol`, `name`, the options and, for a network protocol, the
+numbers of the packets that flow while it is open; it may handle more codes.
+
+An answer to a Configure-Request may have to wait for somebody (`prepare`, `ready`). The request is kept
+meanwhile, the peer repeats it, and the latest is answered.
 
 An answer must carry the identifier of our latest Configure-Request, and only the first one counts: a
 duplicated Ack on a noisy line is not the crossed connection of RFC 1661's table, and drops no link.
 """
 
+import math
 import random as random_module
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,8 +29,13 @@ Emit = Callable[[int, bytes], None]
 def _nothing(now: float) -> None: ...
 
 
+def _no_news() -> None: ...
+
+
 class ControlProtocol:
     protocol: ClassVar[int]
+    data_protocols: ClassVar[tuple[int, ...]] = ()
+    """Numbers of the packets that flow while this protocol is open (RFC 1661 section 2: 0x0000 to 0x7fff)."""
     name: ClassVar[str]
 
     def __init__(self, options: Sequence[Option]) -> None:
@@ -49,6 +59,22 @@ class ControlProtocol:
         self.random = random_module.Random(0)
         self._emit: Emit = lambda protocol, information: None
         self._layer: Callable[[bool, float], None] = lambda up, now: None
+        self._wake: Callable[[], None] = _no_news
+        self._kept: ControlPacket | None = None  # a Configure-Request that waits for `ready`
+        self._judge_at = math.inf
+        self._actions: dict[str, Callable[[float], None]] = {
+            "tlu": self._tlu,
+            "tld": self._tld,
+            "tls": _nothing,
+            "tlf": self._tlf,
+            "scr": self._scr,
+            "sca": self._sca,
+            "scn": self._sca,
+            "str": self._str,
+            "sta": self._sta,
+            "scj": self._scj,
+            "ser": self._ser,
+        }
 
     def bind(
         self,
@@ -57,14 +83,18 @@ class ControlProtocol:
         count: Counter[str],
         timing: Timing,
         layer: Callable[[bool, float], None] | None = None,
+        wake: Callable[[], None] | None = None,
     ) -> None:
         """What the link gives to each of its protocols, before the first event.
 
-        `layer(up, now)` is the link's own ear for what `on_up` and `on_down` tell the protocol's user.
+        `layer(up, now)` is the link's own ear for what `on_up` and `on_down` tell the protocol's user;
+        `wake()` tells it that `deadline` has moved though nothing was received.
         """
         self._emit = emit
         if layer is not None:
             self._layer = layer
+        if wake is not None:
+            self._wake = wake
         self.random = random
         self.count = count
         self.automaton.timing = timing
@@ -85,7 +115,7 @@ class ControlProtocol:
 
     @property
     def deadline(self) -> float:
-        return self.automaton.deadline
+        return min(self.automaton.deadline, self._judge_at)
 
     def open(self, now: float) -> None:
         self.automaton.event(Event.OPEN, now)
@@ -93,21 +123,38 @@ class ControlProtocol:
     def close(self, now: float, reason: str = "") -> None:
         """End the layer for good (until `open`)."""
         self.reason = reason
+        self._forget_request()
         self.automaton.event(Event.CLOSE, now)
 
     def fail(self, now: float, reason: str = "") -> None:
         """End the layer, but answer the peer when it begins anew: on to Stopped, not Closed."""
         self.reason = reason
+        self._forget_request()
         self.automaton.event(Event.RXJ_MINUS, now)
 
     def up(self, now: float) -> None:
         self.automaton.event(Event.UP, now)
 
     def down(self, now: float) -> None:
+        self._forget_request()
         self.automaton.event(Event.DOWN, now)
 
     def tick(self, now: float) -> None:
+        if now >= self._judge_at:
+            self._judge_at = math.inf
+            if self._kept is not None:
+                self._received = self._kept
+                self._on_request(self._kept.data, now)
         self.automaton.tick(now)
+
+    def ready(self) -> None:
+        """What `prepare` has asked for is there: the request that waits for it is answered at the next tick."""
+        self._judge_at = -math.inf
+        self._wake()
+
+    def status(self) -> dict[str, object]:
+        """For people and programs: plain data."""
+        return {"state": self.state.name.lower(), "addresses": self.summary()[0] if self.opened else ""}
 
     # packets in
 
@@ -130,6 +177,7 @@ class ControlProtocol:
             self._on_answer(packet, now)
         elif code == Code.TERMINATE_REQUEST:
             self.peer_reason = printable(data)
+            self._forget_request()
             self.automaton.event(Event.RTR, now)
         elif code == Code.TERMINATE_ACK:
             self.automaton.event(Event.RTA, now)
@@ -141,6 +189,10 @@ class ControlProtocol:
 
     def _on_request(self, data: bytes, now: float) -> None:
         self.automaton.expect_anew(now)
+        if not self.prepare(data):
+            self._kept = self._received
+            return
+        self._kept = None
         answer = self.negotiator.judge(data, self.longest - 4)
         if answer is None:
             self._drop("bad_options")
@@ -151,6 +203,19 @@ class ControlProtocol:
         good = answer.code == Code.CONFIGURE_ACK
         self.automaton.event(Event.RCR_PLUS if good else Event.RCR_MINUS, now)
         self.automaton.hurry(now)
+
+    def _forget_request(self) -> None:
+        self._kept = None
+        self._judge_at = math.inf
+        self.abandon()
+
+    def prepare(self, data: bytes) -> bool:
+        """For a subclass: get what is needed to judge a Configure-Request with `data`; False when that takes
+        time, and `ready` will be called."""
+        return True
+
+    def abandon(self) -> None:
+        """For a subclass: the negotiation is over for which `prepare` has asked something."""
 
     def refuse(self, now: float) -> bool:
         """For a subclass: judging the request showed that there is nothing to negotiate."""
@@ -209,7 +274,7 @@ class ControlProtocol:
 
     def act(self, action: str, now: float) -> None:
         """The automaton's actions (RFC 1661 section 4.4)."""
-        getattr(self, f"_{action}")(now)
+        self._actions[action](now)
 
     def _tlu(self, now: float) -> None:
         self.reason = self.peer_reason = ""
@@ -219,8 +284,6 @@ class ControlProtocol:
     def _tld(self, now: float) -> None:
         self._layer(False, now)
         self.on_down(now)
-
-    def _tls(self, now: float) -> None: ...
 
     def _tlf(self, now: float) -> None:
         self.on_finished(now)
@@ -240,8 +303,6 @@ class ControlProtocol:
         if self._answer is not None:
             self.negotiator.sent(self._answer)
             self.send(self._answer.code, self._received.id, self._answer.data)
-
-    _scn = _sca
 
     def _str(self, now: float) -> None:
         self.send(Code.TERMINATE_REQUEST, self.next_id(), self.reason.encode("ascii", "replace"))

@@ -1,14 +1,16 @@
 """One PPP link: its phases (RFC 1661 section 3), its protocols, who may speak when, and the keepalive.
 
 In: frames as a `Deframer` gives them, the clock, the lower layer's `up` and `down`. Out: packets through
-`emit(protocol, information)`, IP packets through `on_ip(packet, now)`, agreed framing parameters through
-`parameters(LinkParameters)`, and `events`. It knows no network protocol by name: they are attached.
+`emit(protocol, information)`, the packets of network protocols to whoever attached these, agreed framing
+parameters through `parameters(LinkParameters)`, and `events`. It knows no network protocol: each is attached
+as a control protocol that says which packets flow while it is open.
 
 The link never gives up. Whatever ends it short of `close` leaves LCP in Stopped, where nothing is sent but a
 peer's Configure-Request is answered, and `up` begins anew in any case.
 
-`tick(now)` is wanted at `deadline`. What IP packets do moves no deadline, so that it need not be looked at
-again after them: the keepalive looks back at what was heard when its time comes.
+`tick(now)` is wanted at `deadline`. Packets of network protocols move no deadline, so that it need not be
+looked at again after them: the keepalive looks back at what was heard when its time comes. `wake()` says that
+`deadline` has moved though nothing came in: an answer is there that was waited for.
 """
 
 import math
@@ -19,15 +21,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lcp import events
-from lcp.auth.chap import ChapClient, ChapServer
-from lcp.auth.pap import PapClient, PapServer
-from lcp.auth.secrets import Authenticator, Identity
-from lcp.auth.side import Failure, Outcome, Side
+from lcp.auth.authentication import Authentication
+from lcp.auth.secrets import Identity
+from lcp.auth.side import Failure, Outcome
+from lcp.config import Credentials, LinkConfig, LinkParameters
 from lcp.control import ControlProtocol
-from lcp.fsm import State, Timing
-from lcp.hdlc import DEFAULT_ACCM
-from lcp.packet import DEFAULT_MRU, Code, Protocol, build, parse, protocol_name, split_protocol
-from lcp.protocol import CHAP_MD5, PAP, Lcp
+from lcp.fsm import State
+from lcp.packet import DEFAULT_MRU, Code, Protocol, protocol_name, split_protocol
+from lcp.protocol import Lcp
+
+__all__ = ["LEGAL", "Credentials", "Handler", "Kind", "LinkConfig", "LinkParameters", "Phase", "PppLink"]
+
+Handler = Callable[[bytes, float], None]
+"""Takes the information of one packet of a network protocol, and the time."""
 
 
 class Phase(Enum):
@@ -72,56 +78,17 @@ _PHASES = {
 
 
 @dataclass(frozen=True)
-class Credentials:
-    """What we show to a peer that asks who we are; neither may be longer than 255 octets (RFC 1334 section 2.2.1)."""
-
-    user: bytes
-    password: bytes
-
-    def __post_init__(self) -> None:
-        if max(len(self.user), len(self.password)) > 255:
-            raise ValueError("a user name or password is longer than 255 octets")
-
-
-@dataclass(frozen=True)
-class LinkConfig:
-    """What we want of a link. A server has `auth` and no `credentials`, a client the other way round."""
-
-    mru: int = DEFAULT_MRU
-    accm: int = 0  # control octets the peer has to escape toward us
-    pfc: bool = True
-    acfc: bool = True
-    auth: Authenticator | None = None  # who may dial in; None asks nobody for a name
-    credentials: Credentials | None = None
-    server_name: str = "pppgate"  # what we call ourselves in CHAP challenges
-    peer: str = "the guest"  # what events call the other end; to a client it is the server
-    echo_interval: float = 30.0  # seconds of silence before an Echo-Request; 0 is never
-    echo_failures: int = 4  # unanswered ones that end the link
-    restart: float = 3.0
-    max_configure: int = 10
-    max_terminate: int = 2
-    max_failure: int = 5
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(self.restart, self.max_configure, self.max_terminate, self.max_failure)
-
-
-@dataclass(frozen=True)
-class LinkParameters:
-    """How frames are to be made and read from now on. The defaults are those before any agreement."""
-
-    tx_accm: int = DEFAULT_ACCM
-    acfc: bool = False  # leave out address and control when sending
-    pfc: bool = False  # shorten the protocol field when sending
-    rx_accm: int = DEFAULT_ACCM
-    peer_mru: int = DEFAULT_MRU  # the longest information field the peer takes; may be 65535
-
-
-@dataclass(frozen=True)
 class _Network:
+    """A network protocol: its control protocol, and who takes the packets of each number that it lets flow."""
+
     control: ControlProtocol
-    data_protocol: int
+    handlers: dict[int, Handler]
+
+
+def _ignore(parameters: LinkParameters) -> None: ...
+
+
+def _no_news() -> None: ...
 
 
 class PppLink:
@@ -132,11 +99,11 @@ class PppLink:
         *,
         random: random_module.Random,
         events: Callable[[events.Event], None],
+        parameters: Callable[[LinkParameters], None] = _ignore,
+        wake: Callable[[], None] = _no_news,
     ) -> None:
         self.config = config
         self.count: Counter[str] = Counter()
-        self.on_ip: Callable[[bytes, float], None] = lambda packet, now: None
-        self.parameters: Callable[[LinkParameters], None] = lambda parameters: None
         self.identity: Identity | None = None
         """Who the peer has proved to be, while the link is open."""
         self.peer_mru = DEFAULT_MRU
@@ -144,10 +111,11 @@ class PppLink:
         self._emit = emit
         self._random = random
         self._tell = events
-        self._networks: dict[int, _Network] = {}
-        self._sides: list[tuple[int, Side]] = []
-        self._own_challenge = b""
-        self._ip_open = False
+        self._parameters = parameters
+        self._wake = wake
+        self._networks: dict[int, _Network] = {}  # by the number of the control protocol
+        self._data: dict[int, Handler] = {}  # by number, of the network protocols that are open now
+        self._authentication = Authentication(config, emit, random, self._authenticated, self._woken)
         self._heard = -math.inf
         self._echo_at = math.inf
         self._echoed_at = -math.inf
@@ -165,7 +133,7 @@ class PppLink:
             pfc=config.pfc,
             acfc=config.acfc,
             demand=config.auth.demand if config.auth else (),
-            offer=(CHAP_MD5, PAP) if config.credentials else (),
+            offer=config.offer if config.credentials else (),
         )
         lcp.bind(self._emit, self._random, self.count, config.timing)
         lcp.on_up = self._lcp_up
@@ -176,23 +144,48 @@ class PppLink:
         lcp.on_protocol_reject = self._protocol_rejected
         return lcp
 
-    def attach(self, protocol: int, control: ControlProtocol, data_protocol: int) -> None:
-        """Speak a network protocol: its control protocol, and the number of the packets it lets flow."""
-        self._networks[protocol] = _Network(control, data_protocol)
+    def attach(self, control: ControlProtocol, on_packet: Handler) -> None:
+        """Speak a network protocol, from the next `up` on: `on_packet(information, now)` takes its packets while it
+        is open. Raises ValueError when one of its numbers is taken."""
+        for number in (control.protocol, *control.data_protocols):
+            if self._kind(number) is not Kind.UNKNOWN:
+                raise ValueError(f"the link speaks {protocol_name(number)} already")
+        network = _Network(control, dict.fromkeys(control.data_protocols, on_packet))
+        self._networks[control.protocol] = network
 
         def layer(up: bool, now: float) -> None:
-            self._network_layer(protocol, up, now)
+            self._network_layer(network, up, now)
 
-        control.bind(self._emit, self._random, self.count, self.config.timing, layer)
+        control.bind(self._emit, self._random, self.count, self.config.timing, layer, self._woken)
         control.open(0.0)
+
+    def deliver(self, data_protocol: int, to: Handler) -> None:
+        """From now on `to` takes the packets of this number, so that nothing need stand between the link and
+        whoever a packet is for. KeyError when no attached protocol has it."""
+        network = next((each for each in self._networks.values() if data_protocol in each.handlers), None)
+        if network is None:
+            raise KeyError(data_protocol)
+        network.handlers[data_protocol] = to
+        if data_protocol in self._data:
+            self._data[data_protocol] = to
 
     @property
     def phase(self) -> Phase:
         phase = _PHASES.get(self.lcp.state)
         if phase is not None:
             return phase
-        waiting = any(side.outcome is None for _, side in self._sides)
-        return Phase.AUTHENTICATE if waiting else Phase.NETWORK
+        return Phase.AUTHENTICATE if self._authentication.waiting else Phase.NETWORK
+
+    def status(self) -> dict[str, object]:
+        """For people and programs: plain data."""
+        return {
+            "phase": self.phase.value,
+            "identity": self.identity.name if self.identity is not None else None,
+            "options": self.lcp.agreed() if self.lcp.opened else "",
+            "peer_mru": self.peer_mru,
+            "networks": {network.control.name: network.control.status() for network in self._networks.values()},
+            "counters": dict(self.count),
+        }
 
     # the lower layer, the user and the clock
 
@@ -216,8 +209,7 @@ class PppLink:
 
     def tick(self, now: float) -> None:
         self.lcp.tick(now)
-        for _, side in list(self._sides):
-            side.tick(now)
+        self._authentication.tick(now)
         for network in self._networks.values():
             network.control.tick(now)
         if now >= self._echo_at:
@@ -228,30 +220,34 @@ class PppLink:
         self.deadline = min(
             self.lcp.deadline,
             self._echo_at,
-            *[side.deadline for _, side in self._sides],
+            self._authentication.deadline,
             *[network.control.deadline for network in self._networks.values()],
         )
+
+    def _woken(self) -> None:
+        """One of the protocols has been given an answer that it waited for."""
+        self._settle()
+        self._wake()
 
     # frames in
 
     def receive(self, frame: bytes, now: float) -> None:
         """One frame: protocol field, in one octet or two, and information."""
-        if not frame:
-            return
         self._heard = now
-        if frame[0] == 0x21:
-            if self._ip_open:
-                self.on_ip(frame[1:], now)
+        try:
+            number = frame[0]
+            if number & 1:  # one octet is the whole protocol field (RFC 1661 section 6.5)
+                to = self._data[number]
+                information = frame[1:]
             else:
-                self.count["link.out_of_phase"] += 1
-        elif frame.startswith(b"\x00\x21"):
-            if self._ip_open:
-                self.on_ip(frame[2:], now)
-            else:
-                self.count["link.out_of_phase"] += 1
-        else:
-            self._receive_other(frame, now)
-            self._settle()
+                to = self._data[number << 8 | frame[1]]
+                information = frame[2:]
+        except LookupError:  # no data of a protocol that is open
+            if frame:
+                self._receive_other(frame, now)
+                self._settle()
+            return
+        to(information, now)
 
     def _receive_other(self, frame: bytes, now: float) -> None:
         protocol, information = split_protocol(frame)
@@ -265,11 +261,12 @@ class PppLink:
         elif kind is Kind.CONTROL:
             self._networks[protocol].control.receive(information, now)
         elif kind is Kind.AUTH:
-            self._receive_auth(protocol, information, now)
+            if not self._authentication.receive(protocol, information, now):
+                self.count["auth.dropped"] += 1
         elif kind is Kind.UNKNOWN:
             self.count["link.protocol_rejected"] += 1
             self.lcp.protocol_reject(protocol, information)
-        else:
+        else:  # data of a network protocol that is not open
             self.count["link.out_of_phase"] += 1
 
     def _kind(self, protocol: int) -> Kind:
@@ -277,9 +274,9 @@ class PppLink:
             return Kind.LCP
         if protocol in self._networks:
             return Kind.CONTROL
-        if any(protocol == number for number, _ in self._sides):
+        if self._authentication.speaks(protocol):
             return Kind.AUTH
-        if any(protocol == network.data_protocol for network in self._networks.values()):
+        if any(protocol in network.handlers for network in self._networks.values()):
             return Kind.DATA
         return Kind.UNKNOWN
 
@@ -289,7 +286,7 @@ class PppLink:
         lcp = self.lcp
         self.peer_mru = lcp.mru.theirs
         lcp.longest = min(DEFAULT_MRU, self.peer_mru)
-        self.parameters(
+        self._parameters(
             LinkParameters(
                 tx_accm=lcp.accm.theirs,
                 acfc=lcp.acfc.theirs,
@@ -307,10 +304,9 @@ class PppLink:
 
     def _lcp_down(self, now: float) -> None:
         reason = self.lcp.reason or self._why_down()
-        self._ip_open = False
+        self._data.clear()
         self._echo_at = math.inf
-        self._sides = []
-        self._own_challenge = b""
+        self._authentication.clear()
         # negotiating anew begins with the request that ended this link, any other end with one still to come
         self._begun = now if self.lcp.last_code == Code.CONFIGURE_REQUEST else None
         self.lcp.longest = DEFAULT_MRU
@@ -320,7 +316,7 @@ class PppLink:
             network.control.down(now)
         self._closing = False
         self.identity = None
-        self.parameters(LinkParameters())
+        self._parameters(LinkParameters())
         self._tell(events.LinkDown(reason))
 
     def _why_down(self) -> str:
@@ -356,70 +352,18 @@ class PppLink:
         if config.auth is not None and auth.refused and not config.auth.refusable:
             self._tell(events.AuthFailed("", "", f"{config.peer} refuses to give a name and password"))
             self.lcp.fail(now, "authentication failed")
-            return
-        if config.auth is not None and auth.ours is not None:
-            self._sides.append(self._server_side(auth.ours, config.auth))
-        if config.credentials is not None and auth.theirs is not None:
-            self._sides.append(self._client_side(auth.theirs, config.credentials))
-        for _, side in list(self._sides):
-            side.start(now)
-        if not self._sides:
+        elif not self._authentication.start(auth.ours, auth.theirs, self.lcp.longest, now):
             self._networks_up(now)
 
-    def _server_side(self, method: bytes, authenticator: Authenticator) -> tuple[int, Side]:
-        timing = self.config.timing
-
-        def done(outcome: Outcome, now: float) -> None:
-            self._authenticated("PAP" if method == PAP else "CHAP", outcome, True, now)
-
-        if method == PAP:
-            return Protocol.PAP, PapServer(self._sender(Protocol.PAP), done, timing, authenticator)
-        name = self.config.server_name.encode()
-        chap = ChapServer(self._sender(Protocol.CHAP), done, timing, authenticator, name, self._random)
-        self._own_challenge = chap.challenge
-        return Protocol.CHAP, chap
-
-    def _client_side(self, method: bytes, credentials: Credentials) -> tuple[int, Side]:
-        user, password = credentials.user, credentials.password
-        timing = self.config.timing
-
-        def done(outcome: Outcome, now: float) -> None:
-            self._authenticated("PAP" if method == PAP else "CHAP", outcome, False, now)
-
-        if method == PAP:
-            return Protocol.PAP, PapClient(self._sender(Protocol.PAP), done, timing, user, password)
-
-        def own_challenge() -> bytes:
-            return self._own_challenge
-
-        chap = ChapClient(self._sender(Protocol.CHAP), done, timing, user, password, own_challenge)
-        return Protocol.CHAP, chap
-
-    def _sender(self, protocol: int) -> Callable[[int, int, bytes], None]:
-        def send(code: int, identifier: int, data: bytes) -> None:
-            self._emit(protocol, build(code, identifier, data[: self.lcp.longest - 4]))
-
-        return send
-
-    def _receive_auth(self, protocol: int, information: bytes, now: float) -> None:
-        packet = parse(information)
-        good = False
-        if packet is not None:
-            for number, side in list(self._sides):
-                if number == protocol and packet.code in side.codes:
-                    good = side.receive(packet, now)
-        if not good:
-            self.count["auth.dropped"] += 1
-
-    def _authenticated(self, protocol: str, outcome: Outcome, of_peer: bool, now: float) -> None:
+    def _authenticated(self, method: str, outcome: Outcome, of_peer: bool, now: float) -> None:
         if isinstance(outcome, Failure):
-            self._tell(events.AuthFailed(outcome.name, protocol, outcome.reason))
+            self._tell(events.AuthFailed(outcome.name, method, outcome.reason))
             self.lcp.fail(now, "authentication failed")
             return
         if of_peer:
             self.identity = outcome
-            self._tell(events.Authenticated(outcome.name, protocol))
-        if all(isinstance(side.outcome, Identity) for _, side in self._sides):
+            self._tell(events.Authenticated(outcome.name, method))
+        if self._authentication.passed:
             self._networks_up(now)
 
     # network protocols
@@ -429,27 +373,29 @@ class PppLink:
             network.control.longest = self.lcp.longest
             network.control.up(now)
 
-    def _network_layer(self, protocol: int, up: bool, now: float) -> None:
-        control = self._networks[protocol].control
-        if self._networks[protocol].data_protocol == Protocol.IP:
-            self._ip_open = up
+    def _network_layer(self, network: _Network, up: bool, now: float) -> None:
+        control = network.control
         if up:
+            self._data.update(network.handlers)
             name = self.identity.name if self.identity else ""
             addresses, options = control.summary()
             agreed = ", ".join(filter(None, (self.lcp.agreed(), options)))
             self._tell(events.NetworkUp(control.name, addresses, agreed, name, self._seconds(now)))
-        elif self.lcp.opened and not self._closing:
+            return
+        for number in network.handlers:
+            self._data.pop(number, None)
+        if self.lcp.opened and not self._closing:
             reason = control.reason or control.peer_reason or f"{self.config.peer} negotiates it anew"
             self._tell(events.NetworkDown(control.name, reason))
 
     def _protocol_rejected(self, protocol: int, now: float) -> None:
         """RFC 1661 section 5.7: stop that protocol at once, and only that one."""
-        if protocol in (Protocol.PAP, Protocol.CHAP) and any(protocol == number for number, _ in self._sides):
+        if self._authentication.speaks(protocol):
             self._tell(events.ProtocolRejected(protocol_name(protocol)))
             self.lcp.fail(now, f"{self.config.peer} refuses to authenticate after all")
             return
         for number, network in self._networks.items():
-            if protocol in (number, network.data_protocol):
+            if protocol == number or protocol in network.handlers:
                 self._tell(events.ProtocolRejected(protocol_name(protocol)))
                 network.control.reason = f"{self.config.peer} does not have it"
                 network.control.down(now)

@@ -1,8 +1,7 @@
 """Capture: every frame of every guest in one pcapng file, PPP and Ethernet, with its direction and whose it is.
 
 In: frames as the deframer gives them and as they are emitted, frames of bridge ports. Out: a file that Wireshark
-reads, an interface in it for each guest. It wraps the callables of a guest from outside; the protocols know nothing
-of it.
+reads, an interface in it for each guest. It is a Tap: the protocols know nothing of it.
 
 The format: draft-ietf-opsawg-pcapng, in the octet order of this machine, times in microseconds.
 """
@@ -16,9 +15,8 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from nat.deadlines import Deadlines
-from pppgate.ether.bridge_port import BridgePort
-from pppgate.guest import Guest
 from pppgate.settings import ConfigError
+from pppgate.tap import Clock, Frame, P, Receive, Send
 
 LINKTYPE_ETHERNET = 1
 LINKTYPE_PPP_WITH_DIR = 204
@@ -86,9 +84,8 @@ class Capture:
         else:
             self._deadlines.arm(self, due)
 
-    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None:
-        """Capture all that a guest says and is told; `clock` gives the loop's time."""
-        receive, frame = guest.receive, guest.frame
+    def wrap_ppp(self, name: str, clock: Clock, receive: Receive, frame: Frame) -> tuple[Receive, Frame]:
+        """Capture all that a guest says and is told."""
         interface = self.ppp(name)
 
         def captured_receive(octets: bytes, now: float) -> None:
@@ -99,14 +96,15 @@ class Capture:
             interface.sent(protocol.to_bytes(2, "big") + information, clock())
             return frame(protocol, information)
 
-        guest.receive, guest.frame = captured_receive, captured_frame
+        return captured_receive, captured_frame
 
-    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None:
+    def wrap_ethernet(
+        self, name: str, clock: Clock, receive: Callable[[P, bytes, float], None], send: Send
+    ) -> tuple[Callable[[P, bytes, float], None], Send]:
         """The same for a guest on the segment."""
-        receive, send = port.receive, port.send
         interface = self.ethernet(name)
 
-        def captured_receive(from_port: BridgePort, frame: bytes, now: float) -> None:
+        def captured_receive(from_port: P, frame: bytes, now: float) -> None:
             interface.received(frame, now)
             receive(from_port, frame, now)
 
@@ -117,7 +115,7 @@ class Capture:
                 interface.sent(frame, now)
             return taken
 
-        port.receive, port.send = captured_receive, captured_send
+        return captured_receive, captured_send
 
     def ppp(self, name: str) -> Interface:
         """For frames that begin with the protocol field, as it was spelled."""

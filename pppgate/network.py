@@ -107,10 +107,7 @@ class Network:
             port.close()
             return
         around = self._around
-        bridge_port = self.uplink.segment.attach(port, around.watcher.now())
-        for tap in around.taps:
-            tap.attach_ether(bridge_port, port.name, around.watcher.now)
-        bridge_port.start()
+        self.uplink.segment.attach(port, around.watcher.now(), around.taps).start()
 
     # The end
 

@@ -23,7 +23,8 @@ from pppgate.loop import Loop
 from pppgate.network import Network, Uplink
 from pppgate.router import Router
 from pppgate.say import Say
-from pppgate.surroundings import Surroundings, Tap
+from pppgate.surroundings import Surroundings
+from pppgate.tap import Tap
 from pppgate.trace import Trace
 
 PATIENCE = 1.5

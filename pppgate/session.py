@@ -1,4 +1,4 @@
-"""One guest from its first octet to its last: a Guest, the PPP on it, and its place in the network.
+"""One guest's stay, from its first octet to its last: an end of PPP, and a place in the network.
 
 In: a port, and the network's parts.  Out: a station in the gateway while IP is up, event lines in plain words.
 Here PPP meets the NAT: `lcp` and `ipcp` know nothing of stations, and `nat` knows nothing of links.
@@ -8,26 +8,20 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ipcp.pool import Pool
-from ipcp.protocol import Ipcp
+from ipcp.protocol import Ipcp, LeaseAnswer
+from lcp.config import LinkConfig
 from lcp.events import Established, Event, LinkDown
-from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
+from lcp.packet import Protocol
 from nat.dirty import Dirty
 from nat.gateway import Gateway
 from nat.station import Station
-from pppgate.ether.bridge_port import BridgePort
-from pppgate.guest import Guest
+from nat.wire.ipv4 import dotted
 from pppgate.notices import Notices
+from pppgate.ppp_end import PppEnd
+from pppgate.tap import Tap
 from serialport.port import Port, Watcher
-
-
-class Tap(Protocol):
-    """Something that looks at what a guest says and is told: a capture, a trace."""
-
-    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
-    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -59,50 +53,63 @@ class Session:
         self._ended = ended
         self._loan = ""  # the key of the address on loan
         self._say = Notices(shared.say, shared.watcher.now, repeat_after=0.0)
-        self._mtu = shared.mtu
         self._damage_said = 0  # damaged frames that a line has been spent on
-        deadlines = shared.gateway.context.deadlines
-        self.guest = Guest(port, shared.watcher, deadlines, shared.link.mru, shared.dirty, self._hung_up)
-        self.link = PppLink(shared.link, self.guest.emit, random=shared.random, events=self._on_event)
+        self.end = PppEnd(
+            port,
+            shared.watcher,
+            shared.gateway.context.deadlines,
+            shared.dirty,
+            shared.link,
+            random=shared.random,
+            name=name,
+            on_event=self._on_event,
+            on_hang_up=self._on_hang_up,
+            taps=shared.taps,
+        )
         self.ipcp = Ipcp.server(shared.gateway.address, self._lease, [shared.gateway.dns.address])
         self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
-        self.link.attach(self.ipcp.protocol, self.ipcp, self.ipcp.data_protocol)
-        self.link.parameters = self._on_parameters
-        self.guest.link = self.link
-        self.guest.receive = self.link.receive
-        for tap in shared.taps:
-            tap.attach(self.guest, name, shared.watcher.now)
+        self.end.attach(self.ipcp)
 
     def start(self, now: float) -> None:
         """The port is open: begin to negotiate at once, and answer whoever begins."""
-        self.guest.start()
-        self.link.up(now)
-        self.guest.arm()
+        self.end.start(now)
 
     def close(self, now: float, reason: str) -> None:
         """End the link with Terminate-Request; the port stays until the peer agrees or the owner loses patience."""
-        self.link.close(now, reason)
-        self.guest.arm()
+        self.end.terminate(reason, now)
 
     @property
     def finished(self) -> bool:
         """Whether nothing more is to be said on the line."""
-        return self.guest.closed or self.link.phase is Phase.DEAD
+        return self.end.finished
 
     def abandon(self, now: float) -> None:
         """Let go of the port, whatever the state of the link."""
-        self.guest.hang_up("closed here", now)
+        self.end.hang_up("closed here", now)
 
     @property
     def counters(self) -> Counter[str]:
         """What was dropped, by name, by the framing and the link."""
-        return self.guest.deframer.count + self.link.count
+        return self.end.counters
+
+    def status(self) -> dict[str, object]:
+        """For people and programs: plain data."""
+        station = self.station
+        return {
+            "name": self.name,
+            "key": self.key,
+            "address": dotted(station.line.address) if station is not None else None,
+            "end": self.end.status(),
+        }
 
     # PPP to NAT
 
-    def _lease(self, wanted: bytes | None) -> bytes | None:
+    def _lease(self, wanted: bytes | None, answer: LeaseAnswer) -> None:
+        answer(self._find_address(wanted))
+
+    def _find_address(self, wanted: bytes | None) -> bytes | None:
         """A guest that has proved its name finds its address again on any line, unless the name is on another now."""
-        shared, identity = self.shared, self.link.identity
+        shared, identity = self.shared, self.end.link.identity
         key = f"user {identity.name}" if identity is not None else self.key
         if shared.holders.get(key, self) is not self:
             key = self.key
@@ -120,35 +127,28 @@ class Session:
         self.shared.pool.release(self._loan)
         self.shared.holders.pop(self._loan, None)
 
-    def _on_parameters(self, parameters: LinkParameters) -> None:
-        guest = self.guest
-        guest.framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
-        guest.deframer.accm = parameters.rx_accm
-        self._mtu = min(self.shared.mtu, parameters.peer_mru)
-
     def _ip_up(self, now: float) -> None:
         address = self.ipcp.remote
         if address is None:
             self._say(f"{self.name}: no address of the network is free for this guest")
             self.ipcp.fail(now, "no address is free")
             return
-        hides_queue = self.guest.port.hides_queue
-        station = self.shared.gateway.arrive(
-            address, self._mtu, self.guest.mark, now, self._loan, hides_queue=hides_queue
-        )
+        end = self.end
+        mtu = min(self.shared.mtu, end.link.peer_mru)
+        station = self.shared.gateway.arrive(address, mtu, end.mark, now, self._loan, hides_queue=end.port.hides_queue)
         self.station = station
-        self.guest.line = station.line
-        self.link.on_ip = station.receive
+        end.connect(Protocol.IP, station.line)
+        end.deliver(Protocol.IP, station.receive)
 
     def _ip_down(self, now: float) -> None:
         station, self.station = self.station, None
-        self.guest.line = None
+        self.end.disconnect(Protocol.IP)
         if station is not None:
             self.shared.gateway.leave(station, now)
 
     # Ends and words
 
-    def _hung_up(self, guest: Guest, reason: str, now: float) -> None:
+    def _on_hang_up(self, reason: str, now: float) -> None:
         self._release()
         self._ended(self, reason)
 
@@ -160,7 +160,7 @@ class Session:
 
     def _say_damage(self) -> None:
         """What nobody sees otherwise, and everybody asks for when a link is slow or dies."""
-        count = self.guest.deframer.count
+        count = self.end.deframer.count
         damaged = count["hdlc.fcs"] + count["hdlc.giant"] - self._damage_said
         if damaged:
             self._damage_said += damaged

@@ -6,20 +6,11 @@ Made once by the server, handed to every network, session and call.  Data only, 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.host import Watcher
-from pppgate.ether.bridge_port import BridgePort
-from pppgate.guest import Guest
-
-
-class Tap(Protocol):
-    """Something that looks at what a guest says and is told: a capture, a trace."""
-
-    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None: ...
-    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None: ...
+from pppgate.tap import Tap
 
 
 @dataclass(frozen=True, slots=True)

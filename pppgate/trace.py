@@ -1,6 +1,6 @@
 """Control packets in words, one line each way, as `-v` shows them; with `-vv` IP packets too, by length.
 
-In: a guest.  Out: lines for `say`.  It wraps what the guest receives and frames, from outside.
+In: frames.  Out: lines for `say`.  It is a Tap: the protocols know nothing of it.
 """
 
 from collections.abc import Callable
@@ -8,8 +8,7 @@ from collections.abc import Callable
 from ipcp.protocol import DESCRIBED
 from lcp.packet import Protocol
 from lcp.trace import WORDS, Words, describe, describe_frame
-from pppgate.ether.bridge_port import BridgePort
-from pppgate.guest import Guest
+from pppgate.tap import Clock, Frame, P, Receive, Send
 
 VOCABULARY = {**WORDS, Protocol.IPCP: Words("IPCP", DESCRIBED)}
 _IP_SPELLINGS = (b"\x21", b"\x00\x21")
@@ -22,9 +21,7 @@ class Trace:
         self._say = say
         self._packets = packets
 
-    def attach(self, guest: Guest, name: str, clock: Callable[[], float]) -> None:
-        receive, frame = guest.receive, guest.frame
-
+    def wrap_ppp(self, name: str, clock: Clock, receive: Receive, frame: Frame) -> tuple[Receive, Frame]:
         def traced_receive(octets: bytes, now: float) -> None:
             if self._packets or not octets.startswith(_IP_SPELLINGS):
                 self._say(f"{name}: rcvd {describe_frame(octets, VOCABULARY)}")
@@ -35,16 +32,16 @@ class Trace:
                 self._say(f"{name}: sent {describe(protocol, information, VOCABULARY)}")
             return frame(protocol, information)
 
-        guest.receive, guest.frame = traced_receive, traced_frame
+        return traced_receive, traced_frame
 
-    def attach_ether(self, port: BridgePort, name: str, clock: Callable[[], float]) -> None:
+    def wrap_ethernet(
+        self, name: str, clock: Clock, receive: Callable[[P, bytes, float], None], send: Send
+    ) -> tuple[Callable[[P, bytes, float], None], Send]:
         """Of a guest on the segment: its ARP and DHCP, and with -vv every frame, by length."""
         from pppgate.ether.describe import describe as describe_ether
         from pppgate.ether.describe import is_control
 
-        receive, send = port.receive, port.send
-
-        def traced_receive(from_port: BridgePort, frame: bytes, now: float) -> None:
+        def traced_receive(from_port: P, frame: bytes, now: float) -> None:
             if self._packets or is_control(frame):
                 self._say(f"{name}: rcvd {describe_ether(frame)}")
             receive(from_port, frame, now)
@@ -56,4 +53,4 @@ class Trace:
                     self._say(f"{name}: sent {describe_ether(frame)}")
             return taken
 
-        port.receive, port.send = traced_receive, traced_send
+        return traced_receive, traced_send

@@ -7,20 +7,22 @@ import random as random_module
 from collections.abc import Callable
 from enum import IntEnum
 
-from lcp.auth.secrets import Authenticator, Identity, chap_md5, text
-from lcp.auth.side import Failure, Outcome, Send, Side, counted
+from lcp.auth.secrets import Answer, Authenticator, Identity, chap_md5, text
+from lcp.auth.side import Done, Failure, Send, Side, Verifier, counted
 from lcp.fsm import Timing
 from lcp.packet import ControlPacket, printable
 
 
 class ChapCode(IntEnum):
+    """RFC 1994 section 4."""
+
     CHALLENGE = 1
     RESPONSE = 2
     SUCCESS = 3
     FAILURE = 4
 
 
-class ChapServer(Side):
+class ChapServer(Verifier):
     """Challenges, again every Restart period, and judges the first Response to it.
 
     A Response repeated after the verdict gets the same answer (4.1); one to another challenge none.
@@ -32,22 +34,23 @@ class ChapServer(Side):
     def __init__(
         self,
         send: Send,
-        done: Callable[[Outcome, float], None],
+        done: Done,
         timing: Timing,
+        wake: Callable[[], None],
         authenticator: Authenticator,
         server: bytes,
         random: random_module.Random,
     ) -> None:
-        super().__init__(send, done, timing)
+        super().__init__(send, done, timing, wake)
         self._authenticator = authenticator
         self._server = server
         self._id = random.getrandbits(8)
         self.challenge = random.randbytes(16)
 
     def start(self, now: float) -> None:
-        self.expire(now)
+        self.expire_unasked(now)
 
-    def expire(self, now: float) -> None:
+    def expire_unasked(self, now: float) -> None:
         if self.again(now):
             data = bytes((len(self.challenge),)) + self.challenge + self._server
             self.send(ChapCode.CHALLENGE, self._id, data)
@@ -57,16 +60,18 @@ class ChapServer(Side):
         if response is None or packet.id != self._id:
             return False
         value, name = response
-        outcome = self.outcome
-        if outcome is None:
-            verdict = self._authenticator.check_chap(name, packet.id, self.challenge, value)
-            outcome = Failure(text(name), verdict) if isinstance(verdict, str) else verdict
-        if isinstance(outcome, Identity):
-            self.send(ChapCode.SUCCESS, packet.id, b"Welcome")
-        else:
-            self.send(ChapCode.FAILURE, packet.id, b"Authentication error")
-        self.finish(outcome, now)
+
+        def check(answer: Answer) -> None:
+            self._authenticator.check_chap(name, packet.id, self.challenge, value, answer)
+
+        self.judge(name, packet.id, check, now)
         return True
+
+    def announce(self, identifier: int, good: bool) -> None:
+        if good:
+            self.send(ChapCode.SUCCESS, identifier, b"Welcome")
+        else:
+            self.send(ChapCode.FAILURE, identifier, b"Authentication error")
 
 
 class ChapClient(Side):
@@ -78,7 +83,7 @@ class ChapClient(Side):
     def __init__(
         self,
         send: Send,
-        done: Callable[[Outcome, float], None],
+        done: Done,
         timing: Timing,
         user: bytes,
         password: bytes,

@@ -6,19 +6,21 @@ In and out as in `lcp.auth.side`.
 from collections.abc import Callable
 from enum import IntEnum
 
-from lcp.auth.secrets import Authenticator, Identity, text
-from lcp.auth.side import PATIENCE, Failure, Outcome, Send, Side, counted
+from lcp.auth.secrets import Answer, Authenticator, Identity, text
+from lcp.auth.side import PATIENCE, Done, Failure, Send, Side, Verifier, counted
 from lcp.fsm import Timing
 from lcp.packet import ControlPacket, printable
 
 
 class PapCode(IntEnum):
+    """RFC 1334 section 2.2."""
+
     AUTHENTICATE_REQUEST = 1
     AUTHENTICATE_ACK = 2
     AUTHENTICATE_NAK = 3
 
 
-class PapServer(Side):
+class PapServer(Verifier):
     """Waits for Authenticate-Requests and judges them.
 
     A request repeated after the verdict, because our answer was lost, gets the same answer again (2.2.1).
@@ -28,15 +30,15 @@ class PapServer(Side):
     codes = frozenset({PapCode.AUTHENTICATE_REQUEST})
 
     def __init__(
-        self, send: Send, done: Callable[[Outcome, float], None], timing: Timing, authenticator: Authenticator
+        self, send: Send, done: Done, timing: Timing, wake: Callable[[], None], authenticator: Authenticator
     ) -> None:
-        super().__init__(send, done, timing)
+        super().__init__(send, done, timing, wake)
         self._authenticator = authenticator
 
     def start(self, now: float) -> None:
         self.deadline = now + PATIENCE
 
-    def expire(self, now: float) -> None:
+    def expire_unasked(self, now: float) -> None:
         self.finish(Failure("", "no name and password came"), now)
 
     def receive(self, packet: ControlPacket, now: float) -> bool:
@@ -44,17 +46,20 @@ class PapServer(Side):
         second = counted(first[1]) if first else None
         if first is None or second is None:
             return False
-        outcome = self.outcome
-        if outcome is None:
-            verdict = self._authenticator.check_pap(first[0], second[0])
-            outcome = Failure(text(first[0]), verdict) if isinstance(verdict, str) else verdict
-        if isinstance(outcome, Identity):
-            self.send(PapCode.AUTHENTICATE_ACK, packet.id, b"\x00")
+        name, password = first[0], second[0]
+
+        def check(answer: Answer) -> None:
+            self._authenticator.check_pap(name, password, answer)
+
+        self.judge(name, packet.id, check, now)
+        return True
+
+    def announce(self, identifier: int, good: bool) -> None:
+        if good:
+            self.send(PapCode.AUTHENTICATE_ACK, identifier, b"\x00")
         else:
             # the peer is not told whether the name or the password was wrong
-            self.send(PapCode.AUTHENTICATE_NAK, packet.id, b"\x14Authentication error")
-        self.finish(outcome, now)
-        return True
+            self.send(PapCode.AUTHENTICATE_NAK, identifier, b"\x14Authentication error")
 
 
 class PapClient(Side):
@@ -66,7 +71,7 @@ class PapClient(Side):
     def __init__(
         self,
         send: Send,
-        done: Callable[[Outcome, float], None],
+        done: Done,
         timing: Timing,
         user: bytes,
         password: bytes,

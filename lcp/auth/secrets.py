@@ -9,7 +9,7 @@ Differing from pppd: an empty secret is an empty password, not any password.
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -32,19 +32,24 @@ class Identity(NamedTuple):
     addresses: tuple[bytes, ...] = ()
 
 
+Answer = Callable[[Identity | str], None]
+"""Takes the verdict on a peer: its Identity, or a str that says why not."""
+
+
 class Authenticator(Protocol):
     """`demand`: the values of LCP's Authentication-Protocol to ask for, best first.
 
-    `refusable`: a peer that will not show anything is let in all the same. The two checks give the
-    Identity, or a str that says why not.
+    `refusable`: a peer that will not show anything is let in all the same. The two checks call `answer`
+    once, before they return or any time later; a link that has gone by then takes no notice. A check of
+    CHAP gets all that the peer's answer was made of but the secret, which need not be known here.
     """
 
     demand: Sequence[bytes]
     refusable: bool
 
-    def check_pap(self, name: bytes, password: bytes) -> Identity | str: ...
+    def check_pap(self, name: bytes, password: bytes, answer: Answer) -> None: ...
 
-    def check_chap(self, name: bytes, identifier: int, challenge: bytes, value: bytes) -> Identity | str: ...
+    def check_chap(self, name: bytes, identifier: int, challenge: bytes, response: bytes, answer: Answer) -> None: ...
 
 
 def text(name: bytes) -> str:
@@ -62,11 +67,11 @@ class Anyone:
     demand: Sequence[bytes] = (PAP, CHAP_MD5)
     refusable = True
 
-    def check_pap(self, name: bytes, password: bytes) -> Identity | str:
-        return Identity(text(name))
+    def check_pap(self, name: bytes, password: bytes, answer: Answer) -> None:
+        answer(Identity(text(name)))
 
-    def check_chap(self, name: bytes, identifier: int, challenge: bytes, value: bytes) -> Identity | str:
-        return Identity(text(name))
+    def check_chap(self, name: bytes, identifier: int, challenge: bytes, response: bytes, answer: Answer) -> None:
+        answer(Identity(text(name)))
 
 
 @dataclass(frozen=True)
@@ -107,21 +112,17 @@ class Secrets:
                     reason = f"its entry is for the server {text(entry.server)!r}, not {text(self._server)!r}"
         return reason
 
-    def check_pap(self, name: bytes, password: bytes) -> Identity | str:
+    def check_pap(self, name: bytes, password: bytes, answer: Answer) -> None:
+        answer(self._judge(name, lambda secret: hmac.compare_digest(secret, password)))
+
+    def check_chap(self, name: bytes, identifier: int, challenge: bytes, response: bytes, answer: Answer) -> None:
+        answer(self._judge(name, lambda secret: hmac.compare_digest(chap_md5(identifier, secret, challenge), response)))
+
+    def _judge(self, name: bytes, knows: Callable[[bytes], bool]) -> Identity | str:
         entry = self.find(name)
         if isinstance(entry, str):
             return entry
-        return self._judge(name, entry, hmac.compare_digest(entry.secret, password))
-
-    def check_chap(self, name: bytes, identifier: int, challenge: bytes, value: bytes) -> Identity | str:
-        entry = self.find(name)
-        if isinstance(entry, str):
-            return entry
-        expected = chap_md5(identifier, entry.secret, challenge)
-        return self._judge(name, entry, hmac.compare_digest(expected, value))
-
-    def _judge(self, name: bytes, entry: Entry, good: bool) -> Identity | str:
-        return Identity(text(name), entry.addresses) if good else "wrong password"
+        return Identity(text(name), entry.addresses) if knows(entry.secret) else "wrong password"
 
 
 def parse_entries(content: str, path: str = "secrets") -> list[Entry]:

@@ -20,14 +20,15 @@ from lcp.events import (
     NoAnswer,
     ProtocolRejected,
 )
-from lcp.link import LinkConfig, LinkParameters, Phase, PppLink
+from lcp.link import LinkConfig, Phase
 from lcp.packet import Code
+from lcp.packet import Protocol as Number
 from lcp.protocol import AuthenticationProtocol
 from nat.line import Line
 from nat.wire.ipv4 import is_host
 from pppgate.eoppp.chat import Step
 from pppgate.eoppp.conversation import Conversation
-from pppgate.guest import Guest
+from pppgate.ppp_end import PppEnd
 from pppgate.surroundings import Surroundings
 from serialport.port import HangUp, Port, Timer
 
@@ -41,7 +42,7 @@ ACK_LEAVES: Final = 0.2
 SETTLE: Final = 0.3
 """Seconds from addresses to the first packet.  pppd drops what comes while it sets its interface up, which begins with
 the very Ack that makes the link open for us."""
-_LOOK: Final = 0.05
+_GOODBYE_EVERY: Final = 0.05  # seconds between two looks at a link that is ending
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,8 @@ class Call:
         self.port = port
         self.up = False
         self.closed = False
-        self.link: PppLink | None = None
-        self.guest: Guest | None = None
+        self.end: PppEnd | None = None  # once the chat script is through
         self._terms = terms
-        self._wanted = wanted
         self._customer = customer
         self._around = surroundings
         self._changed = changed
@@ -117,6 +116,8 @@ class Call:
         self._timer: Timer | None = None  # of the conversation, the negotiation, or the goodbye
         self._conversation: Conversation | None = None
         self._unsent = b""
+        self._ipcp = Ipcp.client(wanted)
+        self._ipcp.on_up, self._ipcp.on_down, self._ipcp.on_finished = self._ip_up, self._ip_down, self._ip_finished
 
     def start(self, heard: bytes, now: float) -> None:
         """`heard`: what the line has said already."""
@@ -190,74 +191,68 @@ class Call:
     # PPP
 
     def _begin_ppp(self, heard: bytes, now: float) -> None:
-        around, terms = self._around, self._terms
-        guest = Guest(self.port, around.watcher, around.deadlines, terms.link.mru, around.dirty, self._hung_up)
-        link = PppLink(terms.link, guest.emit, random=around.random, events=self._on_event)
-        ipcp = Ipcp.client(self._wanted)
-        ipcp.on_up, ipcp.on_down, ipcp.on_finished = self._ip_up, self._ip_down, self._ip_finished
-        link.attach(ipcp.protocol, ipcp, ipcp.data_protocol)
-        link.parameters = self._on_parameters
-        guest.link, guest.receive = link, link.receive
-        self.guest, self.link, self.ipcp = guest, link, ipcp
-        for tap in around.taps:
-            tap.attach(guest, self.name, around.watcher.now)
+        around = self._around
+        self.end = end = PppEnd(
+            self.port,
+            around.watcher,
+            around.deadlines,
+            around.dirty,
+            self._terms.link,
+            random=around.random,
+            name=self.name,
+            on_event=self._on_event,
+            on_hang_up=self._on_hang_up,
+            taps=around.taps,
+        )
+        end.attach(self._ipcp)
         self._set_timer(now + NEGOTIATION_MOST, self._too_long)
-        guest.start()
-        link.up(now)
-        for frame in guest.deframer.feed(heard):
-            guest.receive(frame, now)
-        guest.arm()
-
-    def _on_parameters(self, parameters: LinkParameters) -> None:
-        if self.guest is not None:
-            self.guest.framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
-            self.guest.deframer.accm = parameters.rx_accm
+        end.start(now, heard)
 
     def _ip_up(self, now: float) -> None:
-        assert self.link is not None and self.guest is not None  # of our own making
-        local, remote = self.ipcp.local, self.ipcp.remote
+        assert self.end is not None  # of our own making
+        local, remote = self._ipcp.local, self._ipcp.remote
         if not is_host(local):
             self._fail("the server gave no address; name the one that it expects with --address", now)
             return
         if remote is not None and (not is_host(remote) or remote == local):
             remote = None
-        dns = tuple(address for address in self.ipcp.dns if is_host(address))
-        mtu = min(self._terms.mtu, self.link.peer_mru)
+        dns = tuple(address for address in self._ipcp.dns if is_host(address))
+        mtu = min(self._terms.mtu, self.end.link.peer_mru)
         self._set_timer(None, None)
         self.up, self._up_at = True, now
         agreed = Agreed(local, remote, dns, mtu)
         self._changed(agreed, now)
         self._customer.link_up(agreed, now)
-        self.link.on_ip = self._customer.receive
-        self._set_timer(now + SETTLE, self._let_go)
+        self.end.deliver(Number.IP, self._customer.receive)
+        self._set_timer(now + SETTLE, self._connect_line)
 
-    def _let_go(self, now: float) -> None:
+    def _connect_line(self, now: float) -> None:
         """The packets that have waited may go."""
-        if self.up and self.guest is not None:
-            self.guest.line = self._customer.line
-            self._customer.line.kick = self.guest.mark
-            self.guest.mark()
+        if self.up and self.end is not None:
+            self.end.connect(Number.IP, self._customer.line)
+            self._customer.line.kick = self.end.mark
+            self.end.mark()
 
     def _ip_down(self, now: float) -> None:
         if not self.up:
             return
         self.up = False
         self._lasted = (self._lasted or 0.0) + now - self._up_at
-        if self.guest is not None:
-            self.guest.line = None
+        if self.end is not None:
+            self.end.disconnect(Number.IP)
         self._customer.line.kick = _nothing
         self._changed(None, now)
         self._customer.link_down(now)
 
     def _ip_finished(self, now: float) -> None:
-        if self.link is not None and self.link.phase is Phase.NETWORK:
+        if self.end is not None and self.end.link.phase is Phase.NETWORK:
             self._fail("the server agrees on no addresses", now)
 
     # Ends
 
     def hang_up(self, reason: str, now: float) -> None:
         """End the call in order: Terminate-Request, and the port is closed when it was answered, or soon."""
-        if self.link is None:
+        if self.end is None:
             self._reason = self._reason or reason
             self._leave_chat()
             self._close(now)
@@ -267,8 +262,8 @@ class Call:
     def abandon(self, now: float) -> None:
         """Let go of the port at once."""
         self._leave_chat()
-        if self.guest is not None:
-            self.guest.hang_up("closed here", now)
+        if self.end is not None:
+            self.end.hang_up("closed here", now)
         else:
             self._close(now)
 
@@ -278,34 +273,37 @@ class Call:
         self._around.watcher.call_at(now, self._terminate)
 
     def _terminate(self, now: float) -> None:
-        if self.link is not None and self.guest is not None and not self.closed:
-            self.link.close(now, self._reason)
-            self.guest.arm()
+        if self.end is not None and not self.closed:
+            self.end.terminate(self._reason, now)
             self._say_goodbye(now)
 
     def _say_goodbye(self, now: float) -> None:
         """The link is ending: see it to its end, but not for ever.  A server that begins anew is negotiated with."""
-        if self.link is None or self.closed:
+        if self.end is None or self.closed:
             return
-        if self.link.phase not in (Phase.TERMINATE, Phase.DEAD):
+        link = self.end.link
+        if link.phase not in (Phase.TERMINATE, Phase.DEAD):
             self._around.say(f"{self.name}: link down: {self._reason}; negotiating anew.")
             self._reason = ""
             self._set_timer(now + NEGOTIATION_MOST, self._too_long)
             return
-        theirs = self.link.lcp.last_code == Code.TERMINATE_REQUEST
+        theirs = link.lcp.last_code == Code.TERMINATE_REQUEST
         self._leave_at = now + (ACK_LEAVES if theirs else GOODBYE)
-        self._set_timer(now + _LOOK, self._look)
+        self._set_timer(now + _GOODBYE_EVERY, self._await_goodbye)
 
-    def _look(self, now: float) -> None:
-        if self.link is not None and self.link.phase is not Phase.DEAD and now < self._leave_at:
-            self._set_timer(now + _LOOK, self._look)
-        elif self.guest is not None:
-            self.guest.hang_up("closed here", now)
+    def _await_goodbye(self, now: float) -> None:
+        """Let go of the port when the goodbye has been answered, or takes too long."""
+        if self.end is None:
+            return
+        if self.end.finished or now >= self._leave_at:
+            self.end.hang_up("closed here", now)
+        else:
+            self._set_timer(now + _GOODBYE_EVERY, self._await_goodbye)
 
     def _too_long(self, now: float) -> None:
         self._fail(f"no agreement within {NEGOTIATION_MOST:g} s", now)
 
-    def _hung_up(self, guest: Guest, reason: str, now: float) -> None:
+    def _on_hang_up(self, reason: str, now: float) -> None:
         """The port is closed, by us or by the other side."""
         self._close(now, reason)
 
@@ -345,7 +343,7 @@ class Call:
 
     def _denied(self) -> str:
         """Why a server hangs up that asked for what we cannot show."""
-        if self.link is None or self._lasted is not None or (denied := self.link.lcp.auth.denied) is None:
+        if self.end is None or self._lasted is not None or (denied := self.end.link.lcp.auth.denied) is None:
             return ""
         method = AuthenticationProtocol.describe(denied).removeprefix("auth ")
         if self._terms.link.credentials is None:

@@ -11,13 +11,14 @@ It knows neither addresses nor what a frame means.
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from nat.dirty import Dirty
 from nat.rules import Asked
 from pppgate.ether.frame import pad
 from pppgate.ether.links.port import FramePort
+from pppgate.tap import Send, Tap
 from serialport.port import HangUp, Watcher
 
 QUEUE_MOST = 256 * 1024
@@ -87,8 +88,7 @@ class Neighbour:
 
 
 class BridgePort:
-    """`receive` and `send` are the segment's and the port's, or what a capture puts before them; `hung_up` is called
-    once, when the port has ended."""
+    """`receive` is the segment's; `hung_up` is called once, when the port has ended. `taps` look at every frame."""
 
     def __init__(
         self,
@@ -97,10 +97,14 @@ class BridgePort:
         dirty: Dirty,
         receive: "Callable[[BridgePort, bytes, float], None]",
         hung_up: "Callable[[BridgePort, str, float], None]",
+        taps: Sequence[Tap] = (),
     ) -> None:
         self.port = port
         self.name = port.name
-        self.send = port.send
+        send: Send = port.send
+        for tap in taps:
+            receive, send = tap.wrap_ethernet(port.name, watcher.now, receive, send)
+        self.send = send
         self.receive = receive
         self.closed = False
         self.warned = False

@@ -13,7 +13,7 @@ It knows neither PPP nor NAT: both are uplinks.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -27,6 +27,7 @@ from pppgate.ether.bridge_port import BridgePort, Neighbour, Way
 from pppgate.ether.frame import ARP, BROADCAST, NOBODY, VLANS, header, is_group, mac_text
 from pppgate.ether.frame import IPV4 as TYPE_IPV4
 from pppgate.ether.links.port import HEADER, FramePort
+from pppgate.tap import Tap
 from serialport.port import Watcher
 
 MACS_PER_PORT: Final = 64
@@ -124,9 +125,9 @@ class Segment:
 
     # Ports
 
-    def attach(self, port: FramePort, now: float) -> BridgePort:
-        """A cable has come; `start` it when everything that wants to look at its frames is in place."""
-        bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up)
+    def attach(self, port: FramePort, now: float, taps: Sequence[Tap] = ()) -> BridgePort:
+        """A cable has come; `start` it. `taps` look at its frames."""
+        bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up, taps)
         self.ports[bridge_port] = None
         for address in self._uplink.expected():
             question = arp.request(self.mac, self.address, address)

@@ -1,6 +1,7 @@
 """IPCP of a server against guests of every kind, and of a client against a server."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from lcp.fsm import State
 from lcp.link import LinkConfig
 from lcp.options import spell, walk
 from lcp.packet import Code, parse
-from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, pool, server
+from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, lender_of, pool, server
 
 IPCP = 0x8021
 ZERO = bytes(4)
@@ -143,15 +144,143 @@ def test_a_guest_that_would_have_our_address_otherwise_is_told_again():
     assert converge(end, [(ADDRESS, GUEST)]) == 1 and end.ipcp.opened and end.ipcp.local == GATEWAY
 
 
+# Leases that take time
+
+
+class Lender:
+    """Keeps every question until the test answers it."""
+
+    def __init__(self) -> None:
+        self.wishes = []
+        self.answers = []
+
+    def lend(self, wanted, answer):
+        self.wishes.append(wanted)
+        self.answers.append(answer)
+
+
+def waiting(asked=((ADDRESS, ZERO),)) -> tuple[End, Lender]:
+    """A server that has been asked for an address, and asks for one itself."""
+    lender = Lender()
+    end, identifier, data = opened_lcp(End(LinkConfig(echo_interval=0.0), Ipcp.server(GATEWAY, lender.lend, [DNS]), 1))
+    end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
+    end.give(Code.CONFIGURE_REQUEST, 7, spell(asked), protocol=IPCP)
+    assert not end.taken(IPCP) and len(lender.wishes) == 1
+    return end, lender
+
+
+def said(end: End) -> list[tuple[int, int, list]]:
+    return [(packet.code, packet.id, walk(packet.data)) for packet in map(parse, end.taken(IPCP))]
+
+
+def test_a_request_waits_for_the_lease():
+    end, lender = waiting()
+    assert lender.wishes == [None]
+    assert lender.answers[0](GUEST) and end.link.deadline == -math.inf
+    end.link.tick(1.0)
+    assert said(end) == [(3, 7, [(ADDRESS, GUEST)])]
+    end.give(Code.CONFIGURE_REQUEST, 8, spell([(ADDRESS, GUEST)]), protocol=IPCP)
+    assert lender.wishes == [None, GUEST] and not end.taken(IPCP)
+    assert lender.answers[1](GUEST)
+    end.link.tick(2.0)
+    assert said(end) == [(2, 8, [(ADDRESS, GUEST)])] and end.ipcp.opened and end.ipcp.remote == GUEST
+
+
+def test_a_request_repeated_meanwhile_is_answered_once_and_the_lender_asked_once():
+    end, lender = waiting()
+    for identifier in (7, 8, 9):
+        end.give(Code.CONFIGURE_REQUEST, identifier, spell([(ADDRESS, ZERO)]), protocol=IPCP)
+    assert len(lender.wishes) == 1 and not end.taken(IPCP)
+    assert lender.answers[0](GUEST)
+    end.link.tick(1.0)
+    assert said(end) == [(3, 9, [(ADDRESS, GUEST)])]
+
+
+def test_a_request_that_has_changed_meanwhile_is_asked_about_anew():
+    end, lender = waiting()
+    end.give(Code.CONFIGURE_REQUEST, 8, spell([(ADDRESS, OTHER)]), protocol=IPCP)
+    assert len(lender.wishes) == 1  # one question at a time
+    assert lender.answers[0](GUEST)
+    end.link.tick(1.0)
+    assert lender.wishes == [None, OTHER] and not end.taken(IPCP)
+    assert lender.answers[1](OTHER)
+    end.link.tick(2.0)
+    assert said(end) == [(2, 8, [(ADDRESS, OTHER)])]
+
+
+def test_other_packets_may_come_while_a_request_waits():
+    end, lender = waiting()
+    end.give(9, 5, bytes(4))  # an Echo-Request of LCP
+    end.give(99, 5, b"?", protocol=IPCP)  # and a code that IPCP does not have
+    assert [packet[0] for packet in end.taken(IPCP)] == [7]
+    assert lender.answers[0](GUEST)
+    end.link.tick(1.0)
+    assert said(end) == [(3, 7, [(ADDRESS, GUEST)])]
+
+
+def test_our_own_requests_go_on_while_one_of_the_guest_waits():
+    lender = Lender()
+    end, _, _ = opened_lcp(End(LinkConfig(echo_interval=0.0), Ipcp.server(GATEWAY, lender.lend, [DNS]), 1))
+    end.give(Code.CONFIGURE_REQUEST, 7, spell([(ADDRESS, ZERO)]), protocol=IPCP)
+    end.link.tick(3.0)
+    assert [parse(p).code for p in end.taken(IPCP)] == [1]
+
+
+def test_no_address_was_left_it_turns_out_later():
+    end, lender = waiting()
+    assert lender.answers[0](None)
+    end.link.tick(1.0)
+    assert said(end) == [(4, 7, [(ADDRESS, ZERO)])]
+
+
+def test_a_request_without_an_address_waits_too():
+    end, lender = waiting(asked=())
+    assert lender.wishes == [None]
+    assert lender.answers[0](GUEST)
+    end.link.tick(1.0)
+    assert said(end) == [(3, 7, [(ADDRESS, GUEST)])]
+
+
+@pytest.mark.parametrize("end_of_it", ["down", "terminate", "close", "renegotiated"])
+def test_a_lease_that_nobody_waits_for_any_more_is_given_back(end_of_it):
+    end, lender = waiting()
+    if end_of_it == "down":
+        end.link.down(1.0)
+    elif end_of_it == "terminate":
+        end.give(Code.TERMINATE_REQUEST, 9, protocol=IPCP)
+    elif end_of_it == "close":
+        end.ipcp.close(1.0)
+    else:
+        end.give(Code.CONFIGURE_REQUEST, 2, now=1.0)  # of LCP
+    end.taken(IPCP)
+    assert lender.answers[0](GUEST) is False
+    assert end.link.deadline > 0
+    end.link.tick(1.0)
+    assert not [packet for packet in said(end) if packet[0] in (2, 3, 4)]
+
+
+def test_a_lease_is_given_back_when_the_next_negotiation_has_asked_already():
+    end, lender = waiting()
+    end.ipcp.down(1.0)
+    end.ipcp.up(1.0)
+    end.taken(IPCP)
+    end.give(Code.CONFIGURE_REQUEST, 1, spell([(ADDRESS, ZERO)]), protocol=IPCP, now=1.0)
+    assert len(lender.wishes) == 2
+    assert lender.answers[0](OTHER) is False and lender.answers[1](GUEST) is True
+    assert lender.answers[1](GUEST) is False  # it has answered
+    end.link.tick(2.0)
+    assert said(end) == [(3, 1, [(ADDRESS, GUEST)])]
+
+
 def test_no_address_left():
-    end = End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: None, [DNS]), 1)
+    end = End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: None), [DNS]), 1)
     end, _, _ = opened_lcp(end)
     assert answer_to(end, [(ADDRESS, ZERO)]) == (Code.CONFIGURE_REJECT, [(ADDRESS, ZERO)])
 
 
 def test_without_name_servers_the_dns_options_are_rejected():
     lender = pool()
-    end = End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: lender.lease("x", wanted)), 1)
+    end = End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: lender.lease("x", wanted))), 1)
     end, _, _ = opened_lcp(end)
     assert answer_to(end, [(DNS1, ZERO), (DNS2, ZERO)]) == (
         Code.CONFIGURE_REJECT,
@@ -162,7 +291,7 @@ def test_without_name_servers_the_dns_options_are_rejected():
 def test_two_name_servers():
     lender = pool()
     second = bytes((9, 9, 9, 9))
-    a = End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: lender.lease("x", wanted), [DNS, second]), 1)
+    a = End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: lender.lease("x", wanted)), [DNS, second]), 1)
     b = client()
     wire = Wire(a, b)
     wire.up()
@@ -190,7 +319,7 @@ def test_callbacks():
 
 def test_a_server_that_announces_0_0_0_0_is_told_a_name_and_got_past():
     """As the classic slirp does, which then closes IPCP unless it was told another; pppd hangs up on it."""
-    a = End(LinkConfig(), Ipcp.server(ZERO, lambda wanted: GUEST), 1)
+    a = End(LinkConfig(), Ipcp.server(ZERO, lender_of(lambda wanted: GUEST)), 1)
     b = client()
     wire = Wire(a, b)
     wire.up()

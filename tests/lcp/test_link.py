@@ -1,6 +1,7 @@
 """Two whole links back to back, phases, and authentication."""
 
 import itertools
+import json
 import random
 
 import pytest
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipcp.protocol import Ipcp
-from lcp.auth.chap import ChapCode
 from lcp.auth.secrets import Anyone, Entry, Identity, Secrets, chap_md5
 from lcp.events import (
     Authenticated,
@@ -24,7 +24,7 @@ from lcp.hdlc import Deframer
 from lcp.link import Credentials, LinkConfig, Phase
 from lcp.packet import Code, build, parse
 from lcp.protocol import CHAP_MD5
-from tests.support.ppp_ends import GATEWAY, GUEST, End, Wire, client, server
+from tests.support.ppp_ends import GATEWAY, GUEST, End, OtherNcp, Wire, client, server
 
 SECRETS = Secrets([Entry(b"guest", b"*", b"sesame", (GUEST,))])
 GOOD = Credentials(b"guest", b"sesame")
@@ -49,6 +49,72 @@ def joined(a: End, b: End) -> Wire:
 
 def is_up(a: End, b: End) -> bool:
     return a.ipcp.opened and b.ipcp.opened and b.ipcp.local == GUEST == a.ipcp.remote and b.ipcp.remote == GATEWAY
+
+
+def test_a_network_protocol_of_ones_own_beside_ipcp():
+    a, b = server(), client()
+    got = {a: [], b: []}
+    for end in (a, b):
+        end.link.attach(OtherNcp(), lambda packet, now, end=end: got[end].append(packet))
+    wire = joined(a, b)
+    assert is_up(a, b) and {event.protocol for event in a.told(NetworkUp)} == {"IPCP", "Other"}
+    for spelling in (b"\xf1", b"\x00\xf1"):
+        a.link.receive(spelling + b"other", 1.0)
+        a.link.receive(b"\x21ip", 1.0)
+    b.line += b.framer.frame(0x00F1, b"in a frame")
+    wire.settle()
+    assert got[a] == [b"other", b"other", b"in a frame"] and a.packets == [b"ip", b"ip"]
+
+
+def test_a_network_protocol_ends_without_the_others():
+    a, b = server(), client()
+    other, got = OtherNcp(), []
+    a.link.attach(other, lambda packet, now: got.append(packet))
+    b.link.attach(OtherNcp(), lambda packet, now: None)
+    joined(a, b)
+    a.give(Code.PROTOCOL_REJECT, 1, b"\x80\xf1" + build(1, 1))
+    assert a.told(NetworkDown) == [NetworkDown("Other", "the guest does not have it")] and a.ipcp.opened
+    a.link.receive(b"\xf1late", 1.0)
+    a.link.receive(b"\x21ip", 1.0)
+    assert not got and a.packets == [b"ip"] and a.link.count["link.out_of_phase"] == 1
+
+
+def test_packets_go_to_whoever_they_are_delivered_to_last():
+    a, b = server(), client()
+    first, second = [], []
+    a.link.deliver(0x21, lambda packet, now: first.append((packet, now)))
+    joined(a, b)
+    a.link.receive(b"\x21one", 1.0)
+    a.link.deliver(0x21, lambda packet, now: second.append((packet, now)))
+    a.link.receive(b"\x00\x21two", 2.0)
+    assert first == [(b"one", 1.0)] and second == [(b"two", 2.0)] and not a.packets
+    with pytest.raises(KeyError):
+        a.link.deliver(0x0057, lambda packet, now: None)
+
+
+def test_two_protocols_cannot_have_one_number():
+    a = server()
+    with pytest.raises(ValueError, match="IPCP already"):
+        a.link.attach(Ipcp.client(), lambda packet, now: None)
+
+    class Thief(OtherNcp):
+        data_protocols = (0x0021,)
+
+    with pytest.raises(ValueError, match="IP already"):
+        a.link.attach(Thief(), lambda packet, now: None)
+
+
+def test_a_link_says_what_it_is_in_plain_data():
+    a, b = server(auth=SECRETS), client(credentials=GOOD)
+    assert json.loads(json.dumps(a.link.status()))["phase"] == "dead"
+    joined(a, b)
+    status = json.loads(json.dumps(a.link.status()))
+    assert (status["phase"], status["identity"], status["peer_mru"]) == ("network", "guest", 1500)
+    assert status["options"].startswith("mru 1500 in, 1500 out")
+    assert status["networks"]["IPCP"] == {
+        "state": "opened",
+        "addresses": "local 10.0.2.2, remote 10.0.2.15, DNS 10.0.2.3",
+    }
 
 
 def test_up_and_packets_flow():
@@ -224,7 +290,7 @@ def test_chap_response_repeated_gets_the_same_reply_and_a_wrong_id_none():
     assert not a.taken(CHAP)
     for _ in range(2):
         a.give(2, challenge.id, response, protocol=CHAP)
-        assert [parse(p)[:2] for p in a.taken(CHAP)] == [(ChapCode.SUCCESS, challenge.id)]
+        assert [parse(p)[:2] for p in a.taken(CHAP)] == [(3, challenge.id)]  # Success: RFC 1994 section 4.2
     assert len(a.told(Authenticated)) == 1
 
 

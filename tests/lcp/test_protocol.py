@@ -1,12 +1,14 @@
 """LCP against packets made by hand: the edges of RFC 1661, and what goes out seen by scapy."""
 
 import math
+from random import Random
 
 import pytest
 from scapy.layers.ppp import PPP
 
 from lcp.events import Identified, LinkDown, LoopDetected, NoAnswer
 from lcp.fsm import State
+from lcp.link import LinkConfig, PppLink
 from lcp.packet import Code, build, parse
 from tests.support.ppp_ends import Wire, client, server
 
@@ -290,11 +292,17 @@ def test_options_we_do_not_have_are_rejected_in_order_and_unchanged():
 
 def test_peers_options_take_effect():
     heard = []
-    end = dialling()
-    request = last(end)
-    end.link.parameters = heard.append
-    end.give(ACK, request.id, request.data)
-    end.give(REQ, 1, b"\x01\x04\x01\x28\x02\x06\x00\x0a\x00\x00\x07\x02")
+    sent = []
+    link = PppLink(
+        LinkConfig(),
+        lambda protocol, information: sent.append(parse(information)),
+        random=Random(1),
+        events=lambda event: None,
+        parameters=heard.append,
+    )
+    link.up(0.0)
+    link.receive(b"\xc0\x21" + build(ACK, sent[0].id, sent[0].data), 0.0)
+    link.receive(b"\xc0\x21" + build(REQ, 1, b"\x01\x04\x01\x28\x02\x06\x00\x0a\x00\x00\x07\x02"), 0.0)
     assert (heard[0].peer_mru, heard[0].tx_accm, heard[0].pfc, heard[0].acfc, heard[0].rx_accm) == (
         296,
         0xA0000,
@@ -302,7 +310,7 @@ def test_peers_options_take_effect():
         False,
         0,
     )
-    end.link.down(1.0)
+    link.down(1.0)
     assert heard[1].tx_accm == 0xFFFFFFFF and heard[1].peer_mru == 1500 and not heard[1].pfc
 
 

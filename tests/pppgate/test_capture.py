@@ -57,18 +57,16 @@ def test_attached_to_a_guest_it_passes_everything_on(tmp_path: Path) -> None:
     capture = Capture(str(tmp_path / "x.pcap"), 0.0, Deadlines())
     got: list[object] = []
 
-    class Guest:
-        def receive(self, frame: bytes, now: float) -> None:
-            got.append((frame, now))
+    def received(octets: bytes, now: float) -> None:
+        got.append((octets, now))
 
-        def frame(self, protocol: int, information: bytes) -> bytes:
-            got.append((protocol, information))
-            return b"framed"
+    def framed(protocol: int, information: bytes) -> bytes:
+        got.append((protocol, information))
+        return b"framed"
 
-    guest = Guest()
-    capture.attach(guest, "the guest", lambda: 7.0)  # type: ignore[arg-type]
-    guest.receive(b"\x21abc", 1.0)
-    assert guest.frame(0x21, b"def") == b"framed"
+    receive, frame = capture.wrap_ppp("the guest", lambda: 7.0, received, framed)
+    receive(b"\x21abc", 1.0)
+    assert frame(0x21, b"def") == b"framed"
     capture.close()
     assert got == [(b"\x21abc", 1.0), (0x21, b"def")]
     assert records(tmp_path / "x.pcap") == [(1.0, 1, b"\x00\x21abc"), (7.0, 2, b"\x01\x00\x21def")]
@@ -163,18 +161,17 @@ def test_attached_to_a_port_of_the_segment_it_passes_everything_on(tmp_path: Pat
     capture = Capture(str(path), 0.0, Deadlines())
     got: list[object] = []
 
-    class Port:
-        def receive(self, port: object, frame: bytes, now: float) -> None:
-            got.append((port, frame, now))
+    def received(port: str, frame: bytes, now: float) -> None:
+        got.append((port, frame, now))
 
-        def send(self, frames: list[bytes]) -> int:
-            got.append(frames)
-            return 1
+    def sent(frames: list[bytes]) -> int:
+        got.append(frames)
+        return 1
 
-    port = Port()
-    capture.attach_ether(port, "the guest", lambda: 7.0)  # type: ignore[arg-type]
-    port.receive(port, b"abc", 1.0)
-    assert port.send([b"de", b"f"]) == 1
+    port = "the port"
+    receive, send = capture.wrap_ethernet("the guest", lambda: 7.0, received, sent)
+    receive(port, b"abc", 1.0)
+    assert send([b"de", b"f"]) == 1
     capture.close()
     assert got == [(port, b"abc", 1.0), [b"de", b"f"]]
     assert records(path) == [(1.0, 1, b"abc"), (7.0, 2, b"de")]  # what was not taken was not sent

@@ -13,6 +13,7 @@ from pppgate.ether import arp
 from pppgate.settings import ConfigError
 from serialport.uart16550.port import SerialChip
 from tests.pppgate.ether.test_segment import who_has
+from tests.support.ppp_ends import client
 
 THR_EMPTY, DATA_READY = 0x20, 0x01
 
@@ -49,35 +50,18 @@ class Wire:
 
 @pytest.mark.parametrize("model", ["8250", "16450", "16550A", "16750"])
 def test_a_guest_brings_ppp_up_through_the_chip(model: str) -> None:
-    from random import Random
-
-    from ipcp.protocol import Ipcp
-    from lcp.hdlc import Deframer, Framer
-    from lcp.link import LinkConfig, LinkParameters, PppLink
-
     with Embedded() as network:
         levels: list[bool] = []
         wire = Wire(network, network.uart(levels.append, model=model))
-        framer, deframer = Framer(), Deframer()
-        link = PppLink(
-            LinkConfig(),
-            lambda protocol, body: wire.send(b"~" + framer.frame(protocol, body)),
-            random=Random(1),
-            events=lambda event: None,
-        )
-
-        def agree(parameters: LinkParameters) -> None:
-            framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
-            deframer.accm = parameters.rx_accm
-
-        link.parameters = agree
-        ipcp = Ipcp.client()
-        link.attach(0x8021, ipcp, 0x0021)
-        link.up(0.0)
+        end = client()
+        assert end.ipcp is not None
+        ipcp = end.ipcp
+        end.link.up(0.0)
+        wire.send(end.take())
 
         def take(octets: bytes) -> None:
-            for frame in deframer.feed(octets):
-                link.receive(frame, 0.0)
+            end.feed(octets, 0.0)
+            wire.send(end.take())
 
         wire.until(lambda: ipcp.opened, take)
         assert ipcp.local == bytes((10, 0, 2, 15)) and ipcp.dns == [bytes((10, 0, 2, 3))]

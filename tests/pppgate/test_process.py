@@ -38,7 +38,7 @@ def gateway(com1: str) -> Iterator[GatewayProcess]:
 
 def deafen(guest: EmbeddedGuest) -> None:
     """From now on the guest neither hears nor answers, but holds its line."""
-    port = guest.stack.guest.port  # type: ignore[union-attr]
+    port = guest.stack.end.port  # type: ignore[union-attr]
     guest.do(lambda now: guest.stack.loop.unwatch_read(port.read_fd))
 
 

@@ -242,9 +242,7 @@ def test_a_forward_to_a_port_where_nobody_listens_is_refused(com1: str) -> None:
 
 
 def dial(com1: str, name: str, password: str, protocol: bytes) -> EmbeddedGuest:
-    guest = EmbeddedGuest(com1, credentials=Credentials(name.encode(), password.encode()))
-    guest.stack.link.lcp.auth.offer = (protocol,)
-    return guest
+    return EmbeddedGuest(com1, credentials=Credentials(name.encode(), password.encode()), offer=(protocol,))
 
 
 PROTOCOLS = pytest.mark.parametrize(("protocol", "word"), [(PAP, "PAP"), (CHAP_MD5, "CHAP")], ids=["PAP", "CHAP"])

@@ -46,7 +46,7 @@ def test_replay(case: Case, octet_by_octet: bool) -> None:
     world.end.link.receive = receive  # type: ignore[method-assign]
     canary.finish()
     world.wait(70)  # TIME-WAIT
-    assert world.session.link.lcp.opened and world.session.station is not None
+    assert world.session.end.link.lcp.opened and world.session.station is not None
     assert len(world.host.open()) <= open_before - 1 and len(world.station.tcp.flows) == flows_before - 1
 
 

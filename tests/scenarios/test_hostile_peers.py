@@ -21,16 +21,8 @@ from tests.support.tcp_peer import ACK, GuestTcp
 
 def emitted(world: SerialWorld) -> list[tuple[int, bytes]]:
     """What the gateway's link says from now on."""
-    out: list[tuple[int, bytes]] = []
-    emit = world.session.guest.emit
-
-    def listen(protocol: int, information: bytes) -> None:
-        out.append((protocol, information))
-        emit(protocol, information)
-
-    link = world.session.link
-    link._emit = link.lcp._emit = world.session.ipcp._emit = listen
-    return out
+    world.control_sent.clear()
+    return world.control_sent
 
 
 def options(size: int) -> bytes:
@@ -65,7 +57,7 @@ def test_cve_2024_26675_an_absurd_mru_is_naked_and_sizes_nothing(mru: int) -> No
     world = SerialWorld()
     world.up()
     out = emitted(world)
-    world.session.link.receive(b"\xc0\x21" + build(1, 5, b"\x01\x04" + mru.to_bytes(2, "big")), world.now)
+    world.session.end.link.receive(b"\xc0\x21" + build(1, 5, b"\x01\x04" + mru.to_bytes(2, "big")), world.now)
     assert (0xC021, build(3, 5, b"\x01\x04\x00\x44")) in out
     world.up(60)
     assert world.station.line.mtu >= 68
@@ -74,7 +66,7 @@ def test_cve_2024_26675_an_absurd_mru_is_naked_and_sizes_nothing(mru: int) -> No
 def test_the_largest_mru_is_capped_by_ours() -> None:
     world = SerialWorld(guest_config=LinkConfig(mru=65535))
     world.up()
-    assert world.session.link.peer_mru == 65535 and world.station.line.mtu == 1500
+    assert world.session.end.link.peer_mru == 65535 and world.station.line.mtu == 1500
 
 
 def with_authentication(user: bytes = b"bob") -> SerialWorld:
@@ -163,7 +155,7 @@ def test_a_guest_that_asks_for_anothers_address_does_not_get_its_connections() -
     assert second.end.ipcp is not None
     second_session(two)
     second.end = End(LinkConfig(), Ipcp.client(address), 9)
-    second.end.link.on_ip = lambda packet, now: second.packets.append(packet)  # it answers nothing, and listens
+    second.end.deliver(0x0021, lambda packet, now: second.packets.append(packet))  # it answers nothing, and listens
     second.end.link.up(second.now)
     second.run(lambda: bool(second.end.told(NetworkUp)), 10.0)
     assert second.station.line.address == address
@@ -188,13 +180,13 @@ def test_every_packet_fits_a_line_of_68_octets() -> None:
     world = SerialWorld(guest_config=LinkConfig(mru=68))
     world.up()
     longest = [0]
-    deliver = world.end.link.on_ip
+    deliver = world._guest_packet
 
     def measure(packet: bytes, now: float) -> None:
         longest[0] = max(longest[0], len(packet))
         deliver(packet, now)
 
-    world.end.link.on_ip = measure
+    world.end.deliver(0x0021, measure)
     guest, sock = world.connect(close=False, sack=True, mss=28)
     for n in (2, 4, 6, 8, 10):
         guest.send(ACK, guest.nxt + 28 * n, b"x" * 28)

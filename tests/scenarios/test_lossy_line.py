@@ -35,13 +35,13 @@ def erring(rate: float, random: Random) -> Callable[[bytes], bytes]:
 def measured(world: SerialWorld) -> list[int]:
     """The length of the longest packet that comes to the guest from now on."""
     longest = [0]
-    deliver = world.end.link.on_ip
+    deliver = world._guest_packet
 
     def measure(packet: bytes, now: float) -> None:
         longest[0] = max(longest[0], len(packet))
         deliver(packet, now)
 
-    world.end.link.on_ip = measure
+    world.end.deliver(0x0021, measure)
     return longest
 
 

@@ -61,15 +61,14 @@ def test_a_flood_of_syns_that_are_answered() -> None:
     world.up()
     canary = Canary(world)
     limit = world.context.limits.tcp_connecting
-    world.end.link.on_ip = lambda packet, now: None
-    deliver = world._guest_packet
+    world.end.deliver(0x0021, lambda packet, now: None)
     for n in range(2000):
         world.transmit(build_segment(GUEST, 1024 + n, OUTSIDE, 80, sequence=n, flags=SYN))
         if n % 100 == 0:
             world.settle()
     world.settle()
     assert len(world.host.open()) <= limit + 1
-    world.end.link.on_ip = deliver
+    world.end.deliver(0x0021, world._guest_packet)
     canary.finish()
     world.wait(400)
     assert not world.station.tcp.flows
@@ -189,15 +188,15 @@ def test_a_guest_that_takes_nothing_but_asks_for_much() -> None:
     world.up()
     world.port.stuck = True
     for n in range(5000):
-        world.session.link.receive(b"\xc0\x21" + build(9, n & 255, bytes(1400)), world.now)
+        world.session.end.link.receive(b"\xc0\x21" + build(9, n & 255, bytes(1400)), world.now)
         world.station.receive(build_segment(GUEST, 1, OUTSIDE, 2, sequence=n, flags=ACK), world.now)
         world.context.dirty.flush(world.now)
-    assert len(world.session.guest._control) <= 64
+    assert len(world.session.end._control) <= 64
     assert world.station.line.queued <= 640 * 1024
     assert world.count["line.queue_full"] and world.count["guest.control_full"]
     world.port.stuck = False
     world.wait(60)
-    assert world.session.link.lcp.opened
+    assert world.session.end.link.lcp.opened
     Canary(world).finish()
 
 
@@ -209,7 +208,7 @@ def test_a_flood_of_events_is_a_few_lines() -> None:
     begun = world.now
     for n in range(2000):
         text = f"guest {n}".encode()
-        world.session.link.receive(b"\xc0\x21" + build(12, n & 255, bytes(4) + text), world.now)
+        world.session.end.link.receive(b"\xc0\x21" + build(12, n & 255, bytes(4) + text), world.now)
         world.now += 0.001
     lines = len(world.said)
     assert 1 <= lines <= 10 * (world.now - begun + 1) + 2, f"{lines} lines"

@@ -1,16 +1,23 @@
 """Two ends of a PPP link joined by a wire of frames or of octets, on a clock of their own."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from ipcp.pool import Pool
-from ipcp.protocol import Ipcp
+from ipcp.protocol import Ipcp, Lease, LeaseAnswer
+from lcp.control import ControlProtocol
 from lcp.events import Event
-from lcp.hdlc import Deframer, Framer
-from lcp.link import LinkConfig, LinkParameters, PppLink
+from lcp.hdlc import Deframer
+from lcp.link import LinkConfig
 from lcp.packet import build, split_protocol
+from nat.deadlines import Deadlines
+from nat.dirty import Dirty
+from pppgate.ppp_end import PppEnd
+from pppgate.tap import Clock, Frame, P, Receive, Send, Tap
+from serialport.port import Port, Timer, Watcher, port_status
+from tests.support.watching import Watching
 
 GATEWAY = IPv4Address("10.0.2.2").packed
 DNS = IPv4Address("10.0.2.3").packed
@@ -22,32 +29,121 @@ def pool() -> Pool:
     return Pool(NET, [GATEWAY, DNS], GUEST)
 
 
-class End:
-    """A PppLink with its framing; what it sends is in `sent` (protocol, information) and in `line`."""
+def lender_of(lease: Callable[[bytes | None], bytes | None]) -> Lease:
+    """A lender that answers at once."""
 
-    def __init__(self, config: LinkConfig, ipcp: Ipcp | None, seed: int) -> None:
+    def lend(wanted: bytes | None, answer: LeaseAnswer) -> None:
+        assert answer(lease(wanted))
+
+    return lend
+
+
+class OtherNcp(ControlProtocol):
+    """A network protocol that nobody has heard of, with nothing to negotiate."""
+
+    protocol = 0x80F1
+    data_protocols = (0x00F1,)
+    name = "Other"
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+
+class MemoryPort:
+    """A port whose line is two byte strings; it takes everything and tells nothing."""
+
+    name = kind = "memory"
+    read_fd = write_fd = -1
+    hides_queue = dribbles = False
+
+    def __init__(self) -> None:
+        self.arrived = b""
+        self.written = b""
+
+    def read(self) -> bytes:
+        data, self.arrived = self.arrived, b""
+        return data
+
+    def write(self, data: bytes) -> int:
+        self.written += data
+        return len(data)
+
+    def pending(self) -> int:
+        return -1
+
+    def status(self) -> dict[str, object]:
+        return port_status(self)
+
+    def close(self) -> None: ...
+
+
+class Clockless(Watching):
+    """Nothing here happens later by itself."""
+
+    def now(self) -> float:
+        return 0.0
+
+    def call_at(self, when: float, callback: Callable[[float], None]) -> Timer:
+        raise AssertionError("an end in memory waits for nothing")
+
+
+class Recorder:
+    """The tap that notes what is sent, before it is framed."""
+
+    def __init__(self, sent: Callable[[int, bytes], None]) -> None:
+        self._sent = sent
+
+    def wrap_ppp(self, name: str, clock: Clock, receive: Receive, frame: Frame) -> tuple[Receive, Frame]:
+        def recorded_frame(protocol: int, information: bytes) -> bytes:
+            self._sent(protocol, information)
+            return frame(protocol, information)
+
+        return receive, recorded_frame
+
+    def wrap_ethernet(
+        self, name: str, clock: Clock, receive: Callable[[P, bytes, float], None], send: Send
+    ) -> tuple[Callable[[P, bytes, float], None], Send]:
+        return receive, send
+
+
+class End(PppEnd):
+    """A PppEnd in memory; what it sends is in `sent` (protocol, information) and in `line`."""
+
+    def __init__(self, config: LinkConfig, ipcp: Ipcp | None, seed: int, taps: Sequence[Tap] = ()) -> None:
         self.sent: list[tuple[int, bytes]] = []
         self.events: list[Event] = []
         self.packets: list[bytes] = []
-        self.line = b""
         self.longest = 0
-        self.framer = Framer()
-        self.deframer = Deframer(config.mru)
-        self.link = PppLink(config, self._emit, random=random.Random(seed), events=self.events.append)
-        self.link.parameters = self._parameters
-        self.link.on_ip = lambda packet, now: self.packets.append(packet)
+        self.memory = MemoryPort()
+        super().__init__(
+            self.memory,
+            Clockless(),
+            Deadlines(),
+            Dirty(),
+            config,
+            random=random.Random(seed),
+            name="memory",
+            on_event=self.events.append,
+            on_hang_up=lambda reason, now: None,
+            taps=(Recorder(self._note_sent), *taps),
+        )
         self.ipcp = ipcp
         if ipcp is not None:
-            self.link.attach(0x8021, ipcp, 0x0021)
+            self.attach(ipcp, lambda packet, now: self.packets.append(packet))
 
-    def _emit(self, protocol: int, information: bytes) -> None:
+    def _note_sent(self, protocol: int, information: bytes) -> None:
         self.sent.append((protocol, information))
         self.longest = max(self.longest, len(information))
-        self.line += self.framer.frame(protocol, information)
 
-    def _parameters(self, parameters: LinkParameters) -> None:
-        self.framer.configure(accm=parameters.tx_accm, acfc=parameters.acfc, pfc=parameters.pfc)
-        self.deframer.accm = parameters.rx_accm
+    @property
+    def line(self) -> bytes:
+        """The octets that nobody has taken yet."""
+        self.flush(0.0)
+        return self.memory.written
+
+    @line.setter
+    def line(self, octets: bytes) -> None:
+        self.memory.written = octets
 
     def take(self) -> bytes:
         line, self.line = self.line, b""
@@ -61,8 +157,8 @@ class End:
         return out
 
     def feed(self, data: bytes, now: float) -> None:
-        for frame in self.deframer.feed(data):
-            self.link.receive(frame, now)
+        self.memory.arrived += data
+        self.on_readable(now)
 
     def give(self, code: int, identifier: int, data: bytes = b"", now: float = 0.0, protocol: int = 0xC021) -> None:
         """A control packet of the peer."""
@@ -74,12 +170,33 @@ class End:
 
 def server(config: LinkConfig | None = None, seed: int = 1, **changes: object) -> End:
     lender = pool()
-    ipcp = Ipcp.server(GATEWAY, lambda wanted: lender.lease("line", wanted), [DNS])
+    ipcp = Ipcp.server(GATEWAY, lender_of(lambda wanted: lender.lease("line", wanted)), [DNS])
     return End(replace(config or LinkConfig(), **changes), ipcp, seed)  # type: ignore[arg-type]
 
 
 def client(config: LinkConfig | None = None, seed: int = 2, **changes: object) -> End:
     return End(replace(config or LinkConfig(), **changes), Ipcp.client(), seed)  # type: ignore[arg-type]
+
+
+def gateway_end(port: Port, watcher: Watcher, dirty: Dirty, gone: list[str]) -> PppEnd:
+    """A gateway's end on a real port: its guest is given the address GUEST. `gone` gets why the port ended."""
+
+    def on_hang_up(reason: str, now: float) -> None:
+        gone.append(reason)
+
+    end = PppEnd(
+        port,
+        watcher,
+        Deadlines(),
+        dirty,
+        LinkConfig(),
+        random=random.Random(3),
+        name=port.name,
+        on_event=lambda event: None,
+        on_hang_up=on_hang_up,
+    )
+    end.attach(Ipcp.server(GATEWAY, lender_of(lambda wanted: GUEST), [DNS]))
+    return end
 
 
 class Wire:

@@ -1,7 +1,7 @@
 """A whole gateway in one process and one guest on a virtual serial line: everything between the line's octets and
-the host's sockets is the real thing (Deframer, PppLink, Ipcp, Guest, Session, Station, flows), the rest is a model.
+the host's sockets is the real thing (PppEnd, PppLink, Ipcp, Session, Station, flows), the rest is a model.
 
-The guest is a PPP client of tests/ppp_ends.py with the TCP of tests/tcp_peer.py.  Time is virtual.
+The guest is a PPP client of tests/support/ppp_ends.py with the TCP of tests/tcp_peer.py.  Time is virtual.
 """
 
 import heapq
@@ -21,10 +21,10 @@ from nat.rules import Rules
 from nat.wire.ipv4 import TCP
 from pppgate.notices import Notices
 from pppgate.session import Session, Shared
-from serialport.port import HangUp
+from serialport.port import HangUp, port_status
 from tests.support import tcp_peer
 from tests.support.fakes import FakeHost
-from tests.support.ppp_ends import End, client
+from tests.support.ppp_ends import End, Recorder, client
 from tests.support.tcp_peer import GuestTcp, Segment, StreamHost, StreamSocket
 from tests.support.watching import Watching
 
@@ -37,6 +37,7 @@ Spoil = Callable[[bytes], bytes]
 class VirtualPort:
     """The gateway's side of the line.  `rate`: octets a second that leave it; `capacity`: what it holds meanwhile."""
 
+    kind = "virtual"
     hides_queue = False
     dribbles = True
 
@@ -64,6 +65,9 @@ class VirtualPort:
 
     def pending(self) -> int:
         return len(self.held) if self.rate else -1
+
+    def status(self) -> dict[str, object]:
+        return port_status(self)
 
     def close(self) -> None:
         self.closed = True
@@ -165,11 +169,12 @@ class SerialWorld:
             link=config or LinkConfig(),
             mtu=mtu,
             watcher=self.watcher,  # type: ignore[arg-type]
-            taps=(),
+            taps=(Recorder(self._note_sent),),
             say=self.said.append,
             random=Random(seed + 2),
             dirty=self.context.dirty,
         )
+        self.control_sent: list[tuple[int, bytes]] = []  # protocol and information, by the gateway
         self.ports = itertools.count(10)
         self.ended: list[str] = []
         self.events: list[tuple[float, int, bool, bytes]] = []
@@ -183,6 +188,10 @@ class SerialWorld:
 
     # The two ends
 
+    def _note_sent(self, protocol: int, information: bytes) -> None:
+        if protocol >= 0x4000:
+            self.control_sent.append((protocol, information))
+
     def plug(self) -> None:
         """A new port on the gateway, and a session on it."""
         self.port = VirtualPort(next(self.ports), self.rate, self.capacity if self.rate else 1 << 24)
@@ -195,7 +204,7 @@ class SerialWorld:
     def boot(self) -> None:
         """A guest that knows nothing yet begins to dial."""
         self.end: End = client(self.guest_config, seed=next(self.guest_seed))
-        self.end.link.on_ip = self._guest_packet
+        self.end.deliver(0x0021, self._guest_packet)
         self.guests.clear()
         self.end.link.up(self.now)
 
@@ -223,7 +232,7 @@ class SerialWorld:
     @property
     def count(self) -> Counter[str]:
         """All counters there are."""
-        return self.context.count + self.session.link.count + self.session.guest.deframer.count
+        return self.context.count + self.session.counters
 
     def transmit(self, packet: bytes, to_guest: bool = False) -> None:
         """An IP packet of the guest (the models of tests/tcp_peer.py call this)."""

@@ -11,7 +11,7 @@ from pppgate.eoppp.call import NEGOTIATION_MOST, SETTLE, Agreed, Terms
 from pppgate.eoppp.chat import parse
 from pppgate.eoppp.dialler import HOLD, RETRY_MOST, Habits, State
 from tests.support.dial_world import World
-from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, server
+from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, lender_of, server
 
 UP = Agreed(GUEST, GATEWAY, (DNS,), 1500)
 LINK = LinkConfig(peer="the server")
@@ -59,7 +59,7 @@ def test_a_cut_line_is_dialled_again_and_the_same_address_asked_for():
             wishes.append(wanted)
             return GUEST
 
-        return End(LinkConfig(), Ipcp.server(GATEWAY, lease, [DNS]), 1)
+        return End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lease), [DNS]), 1)
 
     world = started(make_server=far)
     world.run(60)
@@ -182,11 +182,13 @@ def test_a_method_that_is_not_known_here_is_named():
 
 
 def far_ipcp(**methods) -> End:
-    return End(LinkConfig(), Ipcp.server(GATEWAY, lambda wanted: methods["lease"], methods.get("dns", ())), 1)
+    return End(
+        LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: methods["lease"]), methods.get("dns", ())), 1
+    )
 
 
 def test_a_server_without_name_servers_or_an_address_of_its_own():
-    world = started(make_server=lambda: End(LinkConfig(), Ipcp.server(bytes(4), lambda wanted: GUEST), 1))
+    world = started(make_server=lambda: End(LinkConfig(), Ipcp.server(bytes(4), lender_of(lambda wanted: GUEST)), 1))
     agreed = world.customer.told[0]
     assert (agreed.local, agreed.dns) == (GUEST, ()) and agreed.remote in (None, bytes((192, 0, 0, 1)))
 

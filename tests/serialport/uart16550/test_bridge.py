@@ -13,11 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from ipcp.protocol import Ipcp
-from lcp.link import LinkConfig, PppLink
-from nat.deadlines import Deadlines
 from nat.dirty import Dirty
-from pppgate.guest import Guest
 from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port
 from serialport.pty import PtyLink
@@ -25,7 +21,7 @@ from serialport.tty import TtyLink
 from serialport.uart16550.bridge import TIOCCBRK, TIOCGICOUNT, TIOCSBRK, ModemInputs, TtyLines, UartBridge, lines_of
 from serialport.uart16550.chip import ModemOutputs
 from tests.support.fake_watcher import EpollWatcher
-from tests.support.ppp_ends import DNS, GATEWAY, GUEST, client
+from tests.support.ppp_ends import GUEST, client, gateway_end
 from tests.support.uart_bench import FCR, IER, IIR, LCR, LSR, MCR, MSR, RBR, THR
 
 DTR_RTS = 0x0B
@@ -220,12 +216,7 @@ def test_ppp_on_the_pty_ends_in_the_gateway(watcher: EpollWatcher) -> None:
     dirty = Dirty()
 
     def on_port(port: Port) -> None:
-        guest = Guest(port, watcher, Deadlines(), 1500, dirty, lambda _guest, reason, _now: gone.append(reason))
-        link = PppLink(LinkConfig(), guest.emit, random=random.Random(3), events=lambda event: None)
-        link.attach(0x8021, Ipcp.server(GATEWAY, lambda wanted: GUEST, [DNS]), 0x0021)
-        guest.link, guest.receive = link, link.receive
-        guest.start()
-        link.up(watcher.now())
+        gateway_end(port, watcher, dirty, gone).start(watcher.now())
 
     far = TtyLink(f"tty:{line.path}", line.path)
     far.start(watcher, on_port)

@@ -9,17 +9,13 @@ from collections import Counter
 
 import pytest
 
-from ipcp.protocol import Ipcp
-from lcp.link import LinkConfig, PppLink
-from nat.deadlines import Deadlines
 from nat.dirty import Dirty
-from pppgate.guest import Guest
 from serialport.port import HangUp, Port
 from serialport.uart16550.chip import BURST_LEAST, BURST_PAUSE
 from serialport.uart16550.port import FROM_GUEST_MOST, REOPEN_AFTER, RETRY_AFTER, TOWARD_GUEST_MOST, SerialChip
 from serialport.writer import LineWriter
 from tests.support.fake_watcher import EpollWatcher
-from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, client
+from tests.support.ppp_ends import GUEST, End, client, gateway_end
 from tests.support.uart_bench import FCR, IER, IIR, LCR, LSR, MCR, MSR, RBR, THR
 from tests.support.watching import Watching
 
@@ -489,12 +485,8 @@ def test_ppp_comes_up_through_the_chip(model: str, pace: str) -> None:
     port = rig.up()
     gone: list[str] = []
     dirty = Dirty()
-    owner = Guest(port, rig.clock, Deadlines(), 1500, dirty, lambda _guest, reason, _now: gone.append(reason))
-    link = PppLink(LinkConfig(), owner.emit, random=random.Random(3), events=lambda event: None)
-    link.attach(0x8021, Ipcp.server(GATEWAY, lambda wanted: GUEST, [DNS]), 0x0021)
-    owner.link, owner.receive = link, link.receive
-    owner.start()
-    link.up(rig.clock.time)
+    owner = gateway_end(port, rig.clock, dirty, gone)  # type: ignore[arg-type]
+    owner.start(rig.clock.time)
     for _ in range(4000):
         guest.turn(rig.clock.time)
         if ready(port)[0] and port.read_fd in rig.clock.readers:
