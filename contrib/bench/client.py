@@ -1,6 +1,7 @@
-"""The fast PPP client (pppclient.c) as the guest: commands run behind it, and iperf3's figures read.
+"""The programs in C: the fast PPP client (pppclient.c) as the guest, and commands run behind it; many guests at once
+(manyguests.c); a pseudo-terminal with nothing on it (rawpty.c).
 
-In:  the tty of a gateway. Out: figures of what ran in the guest.
+In:  the tty or the sockets of a gateway. Out: figures of what ran there.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-SOURCE = Path(__file__).with_name("pppclient.c")
 HOST = "10.0.2.2"
 
 
-def compiled() -> str:
-    """The client's binary, compiled when there is none of this source yet."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    binary = Path(tempfile.gettempdir()) / f"pppclient-{os.getuid()}-{digest}"
+def compiled(name: str = "pppclient") -> str:
+    """The binary of NAME.c beside this file, compiled when there is none of this source yet."""
+    source = Path(__file__).with_name(f"{name}.c")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    binary = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}-{digest}"
     if not binary.exists():
         unfinished = f"{binary}.{os.getpid()}"
-        subprocess.run(["cc", "-O2", "-o", unfinished, str(SOURCE)], check=True)
+        subprocess.run(["cc", "-O2", "-o", unfinished, str(source), "-lutil"], check=True)
         os.rename(unfinished, binary)
     return str(binary)
 
@@ -49,6 +51,50 @@ def run(tty: str, *command: str, timeout: float = 120) -> str:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def raw_pty(seconds: float, into_guest: bool) -> float:
+    """Mbit/s that a pty carries between two processes that do nothing else."""
+    words = [compiled("rawpty"), f"{seconds:g}", "in" if into_guest else "out"]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    return float(said.split()[1])
+
+
+class Crowd(NamedTuple):
+    """What manyguests found."""
+
+    guests: int
+    up: int
+    all_up: float
+    """Seconds from the first connect to the last link."""
+    rate: float
+    """Round trips a second, of all guests together."""
+    median: float
+    slowest: float
+    """Milliseconds that a round trip took: the median, and what 99 in 100 did not exceed."""
+
+
+def many_guests(paths: list[str], guests: int, seconds: float, port: int, host: str) -> Crowd:
+    """So many guests on these sockets, each with one datagram of 64 octets on its way to `host` and back."""
+    words = [compiled("manyguests"), ",".join(paths), str(guests), f"{seconds:g}", "64", host, str(port)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    found = re.findall(r"[\d.]+", done.stdout.replace("p50", "").replace("p99", ""))
+    if len(found) < 6:
+        raise RuntimeError(f"manyguests: status {done.returncode}: {done.stderr}")
+    return Crowd(int(found[0]), int(found[1]), *map(float, found[2:6]))
+
+
+@contextlib.contextmanager
+def udp_echo() -> Iterator[int]:
+    """A UDP echo server on loopback, in a process of its own; gives its port."""
+    words = [compiled("udpecho")]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+    finally:
+        server.kill()
+        server.wait()
 
 
 @contextlib.contextmanager

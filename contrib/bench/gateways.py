@@ -148,8 +148,8 @@ class Pppgate(Gateway):
             there = self.tty
         return self.serve([link], there)
 
-    def serve(self, links: list[str], there: str) -> Gateway:
-        """Start it with these links; it is ready when the path `there` exists."""
+    def serve(self, links: list[str], there: str, *options: str) -> Gateway:
+        """Start it with these links and options; it is ready when the path `there` exists."""
         path = [str(ROOT)]
         if not self.fast:
             (self.work / "sitecustomize.py").write_text(WITHOUT_FAST)
@@ -157,7 +157,7 @@ class Pppgate(Gateway):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         self.started = time.monotonic()
         with (self.work / "log").open("wb") as log:
-            words = [python(), "-m", "pppgate", *links, "--host-loopback"]
+            words = [python(), "-m", "pppgate", *links, *options, "--host-loopback"]
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
@@ -172,6 +172,12 @@ class Libslirp(Gateway):
     """What QEMU has built in (-netdev user): there is nothing to start."""
 
     name = "libslirp"
+
+
+class RawPty(Gateway):
+    """What a pty carries when nothing is between its ends: the limit of all that is measured on one."""
+
+    name = "raw pty"
 
 
 class PlainPppgate(Pppgate):

@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from contrib.bench import on_ether, on_pty, with_pppd
-from contrib.bench.gateways import Gateway, Libslirp, PlainPppgate, Pppgate, Slirp
+from contrib.bench import on_ether, on_pty, on_sockets, with_pppd
+from contrib.bench.gateways import Gateway, Libslirp, PlainPppgate, Pppgate, RawPty, Slirp
 
 Measure = Callable[[type[Gateway], float], dict[str, float]]
 Table = dict[str, dict[str, list[float]]]
@@ -39,15 +39,18 @@ class Work:
     needs: tuple[str, ...] = ()
     reference: type[Gateway] | None = Slirp
     """Whom ours is compared with."""
+    limit: type[Gateway] | None = None
+    """What nobody can exceed, measured in turn with the others."""
 
 
 WORK = (
-    Work("out", on_pty.out, 8, 3, 5, ("cc", "iperf3")),
-    Work("into", on_pty.into, 8, 3, 5, ("cc", "iperf3")),
+    Work("out", on_pty.out, 8, 3, 5, ("cc", "iperf3"), limit=RawPty),
+    Work("into", on_pty.into, 8, 3, 5, ("cc", "iperf3"), limit=RawPty),
     Work("ping", on_pty.ping, 3, 1, 3, ("cc", "ping")),
     Work("flows", on_pty.flows, 0, 0, 1, ("cc",)),
     Work("idle", on_pty.idle, 10, 3, 1, ("cc",)),
     Work("ready", on_pty.ready, 0, 0, 5),
+    Work("many", on_sockets.many_guests, 4, 2, 3, ("cc",), None),
     Work("uml", with_pppd.uml, 5, 2, 3, ("linux.uml", "pppd", "iperf3")),
     Work("qemu", with_pppd.qemu, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
     Work("qemu-socket", with_pppd.qemu_socket, 10, 5, 3, ("qemu-system-x86_64", "pppd", "iperf3")),
@@ -79,27 +82,31 @@ def measure(work: Work, kinds: list[type[Gateway]], quick: bool, rounds: int | N
     return table
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, name: str) -> str:
     if value is None:
-        return "failed"
+        return "" if name == RawPty.name else "failed"
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def markdown(table: Table, kinds: list[type[Gateway]], compared: type[Gateway] | None) -> str:
-    """Medians, and each of ours as a multiple of the reference's."""
+    """Medians, and each of ours as a multiple of the reference's and as a share of the limit."""
     reference = compared.name if compared in kinds and compared is not None else None
     ours = [kind.name for kind in kinds if kind.name != reference]
-    names = ([reference] if reference else []) + ours
-    head = ["work", *names, *(f"{name} : {reference}" for name in ours if reference)]
+    limit = RawPty.name if any(RawPty.name in figures for figures in table.values()) else None
+    bases = [base for base in (reference, limit) if base]
+    names = [*([reference] if reference else []), *ours, *([limit] if limit else [])]
+    head = ["work", *names, *(f"{name} : {base}" for base in bases for name in ours)]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for row, figures in table.items():
-        medians = {name: statistics.median(figures[name]) if name in figures else None for name in names}
-        cells = [number(medians[name]) for name in names]
-        if reference:
-            base = medians[reference]
-            cells += [f"{value / base:.2f}" if base and (value := medians[name]) is not None else "" for name in ours]
+        medians = {name: statistics.median(figures[name]) for name in names if name in figures}
+        cells = [number(medians.get(name), name) for name in names]
+        cells += [ratio(medians.get(name), medians.get(base)) for base in bases for name in ours]
         lines.append("| " + " | ".join([row, *cells]) + " |")
     return "\n".join(lines)
+
+
+def ratio(value: float | None, base: float | None) -> str:
+    return f"{value / base:.2f}" if base and value is not None else ""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -142,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
             if missing := [program for program in work.needs if shutil.which(program) is None]:
                 say(f"{work.name}: skipped, {', '.join(missing)} missing")
                 continue
-            kinds = chosen(options, work.reference)
+            kinds = chosen(options, work.reference) + ([work.limit] if work.limit else [])
             tables.setdefault(work.reference, {}).update(measure(work, kinds, options.quick, options.rounds))
     except KeyboardInterrupt:
         say("interrupted; so far:")

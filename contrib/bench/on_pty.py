@@ -16,7 +16,7 @@ import time
 import tty
 
 from contrib.bench import client
-from contrib.bench.gateways import Gateway
+from contrib.bench.gateways import Gateway, RawPty
 
 FLOWS = 1000
 
@@ -38,13 +38,16 @@ def lcp_request() -> bytes:
 
 def transfer(kind: type[Gateway], seconds: float, *, into_guest: bool) -> dict[str, float]:
     way = "into" if into_guest else "out of"
+    row = f"pty, iperf3 {way} the guest, Mbit/s"
+    if kind is RawPty:
+        return {row: client.raw_pty(seconds, into_guest)}
     with kind().start() as gateway, client.iperf3_server() as port:
         before = gateway.cpu_seconds()
         report = client.run(gateway.tty, *client.iperf3_words(port, seconds, into_guest))
         rate, octets = client.received(report)
         cost = (gateway.cpu_seconds() - before) / (octets / 1e8)
         return {
-            f"pty, iperf3 {way} the guest, Mbit/s": rate,
+            row: rate,
             f"pty, CPU seconds per 100 MB {way} the guest": cost,
             f"pty, peak memory {way} the guest, MB": gateway.status("VmHWM") / 1024,
         }
