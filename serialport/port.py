@@ -29,8 +29,10 @@ class Timer(Protocol):
 
 
 class Watcher(Protocol):
-    """The event loop: level-triggered descriptors and one-shot timers. Every callback takes `now` in
-    seconds."""
+    """The event loop: level-triggered descriptors and one-shot timers. Every callback takes `now` in seconds.
+
+    The same stands in nat.host: neither package knows the other, and both ask for the same loop.
+    """
 
     def watch_read(self, fd: int, callback: Callable[[float], None]) -> None: ...
     def unwatch_read(self, fd: int) -> None: ...

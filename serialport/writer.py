@@ -23,7 +23,7 @@ class LineWriter:
         self._watcher = watcher
         self._take = take
         self._wake = wake
-        self._rest: bytes = b""
+        self._unwritten: bytes = b""
         self._watching = False
         self._turn = -math.inf  # the wake-up that was written in last
         self._sent = 0  # octets, in that wake-up: what is written may bring more of the same
@@ -49,7 +49,7 @@ class LineWriter:
         if now != self._turn:
             self._turn, self._sent = now, 0
         while self._sent < TURN_MOST:
-            data, budget = self._rest, 0
+            data, budget = self._unwritten, 0
             if not data:
                 budget = meter.spare() or meter.allowance(now, self._port.pending())
                 if budget <= 0:
@@ -59,8 +59,8 @@ class LineWriter:
             taken = self._port.write(data) if data else 0
             meter.wrote(taken, now)
             self._sent += taken
-            self._rest = data[taken:]
-            if self._rest:
+            self._unwritten = data[taken:]
+            if self._unwritten:
                 meter.blocked(now)
                 self._watching = True
                 self._watcher.watch_write(self._port.write_fd, self._on_writable)
@@ -82,4 +82,4 @@ class LineWriter:
         if self._watching:
             self._watching = False
             self._watcher.unwatch_write(self._port.write_fd)
-        self._rest = b""
+        self._unwritten = b""
