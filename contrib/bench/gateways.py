@@ -159,7 +159,13 @@ class Pppgate(Gateway):
         with (self.work / "log").open("wb") as log:
             words = [python(), "-m", "pppgate", *links, *options, "--host-loopback"]
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.work,  # what `-m` finds in the working directory wins over PYTHONPATH
+                start_new_session=True,
             )
         while not os.path.lexists(there):
             if self.process.poll() is not None or time.monotonic() > self.started + 10:
