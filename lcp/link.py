@@ -27,6 +27,7 @@ from lcp.auth.side import Failure, Outcome
 from lcp.config import Credentials, LinkConfig, LinkParameters
 from lcp.control import ControlProtocol
 from lcp.fsm import State
+from lcp.keepalive import Act, Keepalive
 from lcp.packet import DEFAULT_MRU, Code, Protocol, protocol_name, split_protocol
 from lcp.protocol import Lcp
 
@@ -115,11 +116,10 @@ class PppLink:
         self._wake = wake
         self._networks: dict[int, _Network] = {}  # by the number of the control protocol
         self._data: dict[int, Handler] = {}  # by number, of the network protocols that are open now
+        self._short: list[Handler | None] = [None] * 256  # the same, by the one octet that may be the whole number
         self._authentication = Authentication(config, emit, random, self._authenticated, self._woken)
         self._heard = -math.inf
-        self._echo_at = math.inf
-        self._echoed_at = -math.inf
-        self._unanswered = 0
+        self._keepalive = Keepalive(config.echo_interval, config.echo_failures)
         self._begun: float | None = None
         self._closing = False  # LCP is leaving Opened: its own event says why
         self.lcp = self._make_lcp()
@@ -167,7 +167,7 @@ class PppLink:
             raise KeyError(data_protocol)
         network.handlers[data_protocol] = to
         if data_protocol in self._data:
-            self._data[data_protocol] = to
+            self._let_flow(data_protocol, to)
 
     @property
     def phase(self) -> Phase:
@@ -212,14 +212,19 @@ class PppLink:
         self._authentication.tick(now)
         for network in self._networks.values():
             network.control.tick(now)
-        if now >= self._echo_at:
-            self._keepalive(now)
+        act = self._keepalive.tick(self._heard, now)
+        if act is not Act.NOTHING and self.lcp.echo_refused:
+            self._keepalive.stop()
+        elif act is Act.ECHO:
+            self.lcp.echo()
+        elif act is Act.GIVE_UP:
+            self.lcp.fail(now, f"no answer to {self.config.echo_failures} echo requests")
         self._settle()
 
     def _settle(self) -> None:
         self.deadline = min(
             self.lcp.deadline,
-            self._echo_at,
+            self._keepalive.deadline,
             self._authentication.deadline,
             *[network.control.deadline for network in self._networks.values()],
         )
@@ -233,21 +238,19 @@ class PppLink:
 
     def receive(self, frame: bytes, now: float) -> None:
         """One frame: protocol field, in one octet or two, and information."""
-        self._heard = now
-        try:
-            number = frame[0]
-            if number & 1:  # one octet is the whole protocol field (RFC 1661 section 6.5)
-                to = self._data[number]
-                information = frame[1:]
-            else:
-                to = self._data[number << 8 | frame[1]]
-                information = frame[2:]
-        except LookupError:  # no data of a protocol that is open
-            if frame:
-                self._receive_other(frame, now)
-                self._settle()
+        if not frame:
             return
-        to(information, now)
+        self._heard = now
+        to = self._short[frame[0]]
+        if to is not None:
+            to(frame[1:], now)
+            return
+        to = self._data.get(int.from_bytes(frame[:2], "big"))
+        if to is not None:
+            to(frame[2:], now)
+            return
+        self._receive_other(frame, now)
+        self._settle()
 
     def _receive_other(self, frame: bytes, now: float) -> None:
         protocol, information = split_protocol(frame)
@@ -295,17 +298,15 @@ class PppLink:
                 peer_mru=self.peer_mru,
             )
         )
-        self._unanswered = 0
-        self._echoed_at = -math.inf
-        if self.config.echo_interval > 0:
-            self._echo_at = now + self.config.echo_interval
+        self._keepalive.start(now)
         self._tell(events.Established(lcp.agreed(), self._seconds(now)))
         self._authenticate(now)
 
     def _lcp_down(self, now: float) -> None:
         reason = self.lcp.reason or self._why_down()
-        self._data.clear()
-        self._echo_at = math.inf
+        for number in list(self._data):
+            self._let_flow(number, None)
+        self._keepalive.stop()
         self._authentication.clear()
         # negotiating anew begins with the request that ended this link, any other end with one still to come
         self._begun = now if self.lcp.last_code == Code.CONFIGURE_REQUEST else None
@@ -376,17 +377,27 @@ class PppLink:
     def _network_layer(self, network: _Network, up: bool, now: float) -> None:
         control = network.control
         if up:
-            self._data.update(network.handlers)
+            for number, to in network.handlers.items():
+                self._let_flow(number, to)
             name = self.identity.name if self.identity else ""
             addresses, options = control.summary()
             agreed = ", ".join(filter(None, (self.lcp.agreed(), options)))
             self._tell(events.NetworkUp(control.name, addresses, agreed, name, self._seconds(now)))
             return
         for number in network.handlers:
-            self._data.pop(number, None)
+            self._let_flow(number, None)
         if self.lcp.opened and not self._closing:
             reason = control.reason or control.peer_reason or f"{self.config.peer} negotiates it anew"
             self._tell(events.NetworkDown(control.name, reason))
+
+    def _let_flow(self, number: int, to: Handler | None) -> None:
+        """`to` takes the packets of this number from now on; None: they are not looked at."""
+        if to is None:
+            self._data.pop(number, None)
+        else:
+            self._data[number] = to
+        if number & 1 and number < 0x100:  # it may come in one octet (RFC 1661 section 6.5)
+            self._short[number] = to
 
     def _protocol_rejected(self, protocol: int, now: float) -> None:
         """RFC 1661 section 5.7: stop that protocol at once, and only that one."""
@@ -400,25 +411,3 @@ class PppLink:
                 network.control.reason = f"{self.config.peer} does not have it"
                 network.control.down(now)
                 network.control.reason = ""
-
-    # keepalive
-
-    def _keepalive(self, now: float) -> None:
-        """Send an Echo-Request after `echo_interval` without any good frame; too many in vain end the link.
-
-        Any frame is a sign of life, so a busy line carries no echoes (pppd's lcp-echo-adaptive).
-        """
-        interval = self.config.echo_interval
-        if self._heard >= self._echoed_at:
-            self._unanswered = 0
-        if self.lcp.echo_refused:
-            self._echo_at = math.inf
-        elif self._heard + interval > now:
-            self._echo_at = self._heard + interval
-        elif self._unanswered >= self.config.echo_failures:
-            self.lcp.fail(now, f"no answer to {self._unanswered} echo requests")
-        else:
-            self._unanswered += 1
-            self._echoed_at = now
-            self._echo_at = now + interval
-            self.lcp.echo()
