@@ -37,7 +37,8 @@ from typing import Self, TypeVar
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from contrib.guest_stack import GuestError, Stack, dns_addresses, dns_query
+from contrib import dns_question
+from contrib.guest_stack import GuestError, Stack
 from lcp.config import Credentials, LinkConfig
 from lcp.events import AuthFailed, Event, NetworkUp
 from lcp.protocol import CHAP_MD5, PAP
@@ -188,12 +189,17 @@ class EmbeddedGuest:
 
     def resolve(self, name: str, *, tcp: bool = False, timeout: float = 10.0) -> list[str]:
         """The IPv4 addresses of a name, as the gateway's DNS has them."""
-        query = dns_query(name, self.stack.random.randbytes(2))
-        if not tcp:
-            return dns_addresses(name, query, self.exchange(self.dns, 53, query, timeout))
-        with self.connect(self.dns, 53, timeout) as sock, sock.makefile("rb") as stream:
-            sock.sendall(len(query).to_bytes(2, "big") + query)
-            return dns_addresses(name, query, stream.read(int.from_bytes(stream.read(2), "big")))
+        query = dns_question.query(name, self.stack.random.randbytes(2))
+        if tcp:
+            with self.connect(self.dns, 53, timeout) as sock, sock.makefile("rb") as stream:
+                sock.sendall(len(query).to_bytes(2, "big") + query)
+                reply = stream.read(int.from_bytes(stream.read(2), "big"))
+        else:
+            reply = self.exchange(self.dns, 53, query, timeout)
+        try:
+            return dns_question.addresses(name, query, reply)
+        except dns_question.NoAddress as error:
+            raise GuestError(str(error)) from None
 
     def connect(self, address: str, port: int, timeout: float = 10.0) -> socket.socket:
         """A socket whose octets go to that TCP port; `timeout` stays its own.  A reset reads as the end."""

@@ -16,7 +16,6 @@ from lcp.packet import Protocol
 from nat.context import Context
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
-from nat.dns import question_end
 from nat.fragment import Reassembler, deliver
 from nat.host import Host, HostStream
 from nat.icmp import ECHO_REPLY, UNREACHABLE, ErrorSender, echo_reply
@@ -33,7 +32,6 @@ from serialport.port import Port
 from serialport.url import open_link
 
 NOBODY = bytes(4)
-_RCODES = {1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}  # RFC 1035 section 4.1.1
 
 
 class GuestError(Exception):
@@ -208,27 +206,3 @@ class Stack:
         waiting = self._waiting.pop(key, None)
         if waiting is not None:
             waiting.set_result(payload)
-
-
-def dns_query(name: str, identifier: bytes) -> bytes:
-    """RFC 1035 section 4.1: one question, for an IPv4 address, recursion desired."""
-    labels = b"".join(bytes((len(label),)) + label.encode("ascii") for label in name.rstrip(".").split("."))
-    return identifier + bytes.fromhex("01000001000000000000") + labels + b"\0\0\1\0\1"
-
-
-def dns_addresses(name: str, query: bytes, reply: bytes) -> list[str]:
-    """The A records of a reply (RFC 1035 section 4.1)."""
-    if len(reply) < len(query) or reply[:2] != query[:2]:
-        raise GuestError(f"{name}: the answer makes no sense")
-    if reply[3] & 0x0F:
-        raise GuestError(f"{name}: {_RCODES.get(reply[3] & 0x0F, 'an error')}")
-    at, found = question_end(reply), []
-    for _ in range(int.from_bytes(reply[6:8], "big")):
-        while at < len(reply) and 0 < reply[at] < 0xC0:
-            at += 1 + reply[at]
-        at += 2 if reply[at : at + 1] >= b"\xc0" else 1
-        size = int.from_bytes(reply[at + 8 : at + 10], "big")
-        if reply[at : at + 2] == b"\0\1" and size == 4:
-            found.append(dotted(reply[at + 10 : at + 14]))
-        at += 10 + size
-    return found
