@@ -42,8 +42,9 @@ from contrib.guest_stack import GuestError, Stack
 from lcp.config import Credentials, LinkConfig
 from lcp.events import AuthFailed, Event, NetworkUp
 from lcp.protocol import CHAP_MD5, PAP
-from nat.icmp import ECHO
-from nat.wire.ipv4 import build_icmp, build_udp, dotted
+from nat.wire.icmp import ECHO, build_icmp
+from nat.wire.ipv4 import dotted
+from nat.wire.udp import build_udp
 from pppgate.loop import Loop
 from serialport.port import PortError
 

@@ -18,14 +18,16 @@ from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.fragment import Reassembler, deliver
 from nat.host import Host, HostStream
-from nat.icmp import ECHO_REPLY, UNREACHABLE, ErrorSender, echo_reply
+from nat.icmp import ErrorSender, echo_reply
 from nat.line import Line
 from nat.rules import Rules
 from nat.tcp.flow import TcpFlow
 from nat.tcp.flows import NoRoute, TcpFlows
 from nat.tcp.sender import State
-from nat.udp import parse_udp
-from nat.wire.ipv4 import ICMP, TCP, UDP, build_udp, dotted
+from nat.wire.icmp import ECHO_REPLY, UNREACHABLE
+from nat.wire.ipv4 import ICMP, TCP, UDP, dotted
+from nat.wire.udp import build_udp
+from nat.wire.udp import parse as parse_udp
 from pppgate.loop import Loop
 from pppgate.ppp_end import PppEnd
 from serialport.port import Port

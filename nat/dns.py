@@ -21,25 +21,32 @@ from nat.host import Resolver
 from nat.icmp import ErrorSender
 from nat.line import Line
 from nat.rules import Action, Direction, Question
-from nat.udp import parse_udp
-from nat.wire.ipv4 import UDP, build_udp
+from nat.wire.ipv4 import UDP
+from nat.wire.udp import DATAGRAM_MOST, build_udp, parse
 
 PORT: Final = 53
 # RFC 1035 section 4.1.1: id, flags, and the numbers of entries in the four sections.
 HEADER: Final = Struct("!HHHHHH")
+_ID: Final = slice(0, 2)
+_FLAGS: Final = slice(2, 4)
+_QUESTIONS: Final = slice(4, 6)
+_OTHERS: Final = slice(6, 12)  # the numbers of entries in the other sections
+_AFTER_ID: Final = slice(2, None)
+_ONE: Final = b"\0\1"
+_QR_OPCODE: Final = 0xF800
 _QR: Final = 0x8000
 _TC: Final = 0x0200
 _RA: Final = 0x0080
 _OPCODE_AND_RD: Final = 0x7900
 _SERVFAIL: Final = 2
-_MAX_LABEL: Final = 63  # RFC 1035 section 2.3.4
-_MAX_NAME: Final = 255
+_LABEL_MOST: Final = 63  # RFC 1035 section 2.3.4
+_NAME_MOST: Final = 255
 _OPT: Final = b"\0\0\x29"  # the root name and type 41 (RFC 6891 section 6.1.2), before the payload size
+_OPT_ROOM: Final = slice(3, 5)
 _PLAIN_LIMIT: Final = 512  # RFC 1035 section 4.2.1
-_MAX_DATAGRAM: Final = 65535
 
-MAX_PENDING: Final = 256  # queries upstream at the same time, for the whole network
-MAX_WAITING: Final = 16  # askers of one of them
+PENDING_MOST: Final = 256  # queries upstream at the same time, for the whole network
+WAITING_MOST: Final = 16  # askers of one of them
 TRIES: Final = 3
 RETRY: Final = 1.5  # seconds until the next resolver is asked; SERVFAIL after TRIES of them, before a guest's own 5 s
 BATCH: Final = 8  # datagrams read in one wake-up
@@ -48,14 +55,14 @@ BATCH: Final = 8  # datagrams read in one wake-up
 def question_end(message: bytes) -> int:
     """Where the question section ends, for a message with one question; 0 if it is not sound."""
     position = HEADER.size
-    limit = min(len(message), HEADER.size + _MAX_NAME)
+    limit = min(len(message), HEADER.size + _NAME_MOST)
     while position < limit:
         length = message[position]
         position += 1
         if length == 0:
             position += 4  # QTYPE and QCLASS
             return position if position <= len(message) else 0
-        if length > _MAX_LABEL:
+        if length > _LABEL_MOST:
             return 0
         position += length
     return 0
@@ -63,11 +70,16 @@ def question_end(message: bytes) -> int:
 
 def reply_limit(query: bytes, end: int) -> int:
     """How long a reply the asker takes over UDP: what its OPT record says (RFC 6891 section 6.2.3), or 512."""
-    if query[6:12] == b"\0\0\0\0\0\0":
+    if query[_OTHERS] == bytes(6):
         return _PLAIN_LIMIT
-    if query[end : end + 3] == _OPT and len(query) >= end + 5:
-        return max(_PLAIN_LIMIT, int.from_bytes(query[end + 3 : end + 5], "big"))
-    return _MAX_DATAGRAM  # something else comes first: the resolver has read it, and decides
+    additional = query[end:]
+    if additional.startswith(_OPT) and len(additional) >= _OPT_ROOM.stop:
+        return max(_PLAIN_LIMIT, int.from_bytes(additional[_OPT_ROOM], "big"))
+    return DATAGRAM_MOST  # something else comes first: the resolver has read it, and decides
+
+
+def _flags(message: bytes) -> int:
+    return int.from_bytes(message[_FLAGS], "big")
 
 
 class _Pending:
@@ -97,7 +109,7 @@ class _Pending:
             if self.sock is None:
                 return
             try:
-                reply = self.sock.recv(_MAX_DATAGRAM)
+                reply = self.sock.recv(DATAGRAM_MOST)
             except BlockingIOError:
                 return
             except OSError:  # nobody listens there (ECONNREFUSED), or no way leads there
@@ -114,11 +126,10 @@ class _Pending:
         query, end = self.query, self.end
         return (
             len(reply) >= end
-            and reply[:2] == self.wire_id
-            and bool(reply[2] & 0x80)
-            and not (reply[2] ^ query[2]) & 0x78
-            and reply[4:6] == query[4:6]
-            and reply[12:end].lower() == query[12:end].lower()  # RFC 4343: whatever the case
+            and reply[_ID] == self.wire_id
+            and (_flags(reply) ^ _flags(query)) & _QR_OPCODE == _QR
+            and reply[_QUESTIONS] == query[_QUESTIONS]
+            and reply[HEADER.size : end].lower() == query[HEADER.size : end].lower()  # RFC 4343: whatever the case
         )
 
 
@@ -141,21 +152,21 @@ class Dns:
     def receive(self, line: Line, errors: ErrorSender, packet: bytes, hlen: int, now: float) -> None:
         """A UDP packet from a guest to `address` port 53.  The rules are asked about each query that is not
         outstanding."""
-        parsed = parse_udp(packet, hlen, self.count)
+        parsed = parse(packet, hlen, self.count)
         if parsed is None:
             return
         port, _, query = parsed
         end = question_end(query) if len(query) >= HEADER.size else 0
-        if not end or query[2] & 0x80 or query[4:6] != b"\0\x01":
+        if not end or _flags(query) & _QR or query[_QUESTIONS] != _ONE:
             self.count["dns.malformed"] += 1
             return
         self.count["dns.queries"] += 1
-        key = (line.address, query[2:])
-        asker = (port, query[:2])
+        key = (line.address, query[_AFTER_ID])
+        asker = (port, query[_ID])
         pending = self._pending.get(key)
         if pending is not None:
             self.count["dns.coalesced"] += 1
-            if len(pending.waiting) < MAX_WAITING:
+            if len(pending.waiting) < WAITING_MOST:
                 pending.waiting[asker] = None
             return
         question = Question(line.address, self._network, Direction.OUT, UDP, self.address, PORT)
@@ -165,7 +176,7 @@ class Dns:
             return
         pending = _Pending(self, key, line, query, end)
         pending.waiting[asker] = None
-        if len(self._pending) >= MAX_PENDING:
+        if len(self._pending) >= PENDING_MOST:
             self.count["dns.too_many"] += 1
             self._fail(pending)
             return
@@ -203,7 +214,7 @@ class Dns:
         self.count["dns.answered"] += 1
         if len(reply) > reply_limit(pending.query, pending.end):
             self.count["dns.truncated"] += 1
-            flags = int.from_bytes(reply[2:4], "big") | _TC
+            flags = _flags(reply) | _TC
             head = HEADER.pack(0, flags, 1, 0, 0, 0)
             reply = head + reply[HEADER.size : pending.end]
         self._tell(pending, reply)
@@ -216,7 +227,7 @@ class Dns:
             return False
         pending.wire_id = self._random.randbytes(2)
         try:
-            sock.send(pending.wire_id + pending.query[2:])
+            sock.send(pending.wire_id + pending.query[_AFTER_ID])
         except OSError:
             self.count["dns.resolver_failed"] += 1
             sock.close()
@@ -226,7 +237,7 @@ class Dns:
         return True
 
     def _fail(self, pending: _Pending) -> None:
-        flags = _QR | _RA | int.from_bytes(pending.query[2:4], "big") & _OPCODE_AND_RD | _SERVFAIL
+        flags = _QR | _RA | _flags(pending.query) & _OPCODE_AND_RD | _SERVFAIL
         self._tell(pending, HEADER.pack(0, flags, 1, 0, 0, 0) + pending.query[HEADER.size : pending.end])
 
     def _tell(self, pending: _Pending, reply: bytes) -> None:
@@ -237,7 +248,7 @@ class Dns:
                 PORT,
                 line.address,
                 port,
-                query_id + reply[2:],
+                query_id + reply[_AFTER_ID],
                 identification=self._random.getrandbits(16),
             )
             deliver(line, packet, ("dns", port))

@@ -18,24 +18,45 @@ from typing import Final, NamedTuple
 from nat.context import Context
 from nat.fragment import deliver
 from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL, ORIGIN_ICMP, Fault
-from nat.icmp import (
-    ECHO,
-    ECHO_REPLY,
-    PROHIBITED,
-    TIME_EXCEEDED,
-    TTL_EXCEEDED,
-    UNREACHABLE,
-    ErrorSender,
-    unreachable_code,
-)
+from nat.icmp import ErrorSender, unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question
 from nat.udp import ASKED
-from nat.wire.ipv4 import DEFAULT_TTL, DONT_FRAGMENT, ICMP, build_icmp, checksum, sum16
+from nat.wire.icmp import (
+    CODE,
+    ECHO,
+    ECHO_REPLY,
+    HEADER,
+    IDENTIFIER,
+    KIND,
+    NEXT_MTU,
+    PAYLOAD,
+    PROHIBITED,
+    SEQUENCE,
+    TIME_EXCEEDED,
+    TTL_EXCEEDED,
+    UNREACHABLE,
+    build_icmp,
+    build_message,
+    is_echo,
+    is_sound,
+)
+from nat.wire.ipv4 import (
+    DEFAULT_TTL,
+    DESTINATION,
+    DONT_FRAGMENT,
+    ICMP,
+    PACKET_MOST,
+    PROTOCOL,
+    SOURCE,
+    TTL,
+    fragment_field,
+    header_length,
+    quoted,
+)
 
 BATCH: Final = 32  # messages read in one wake-up
 OUTSTANDING: Final = 256  # for each identifier: requests whose answers are let in
-_MAX_MESSAGE: Final = 65535
 _REFUSED: Final = "icmp.no_ping_socket"
 _HOW_TO: Final = (
     "A guest's ping cannot leave this host: neither ping sockets nor raw sockets are permitted to this process. "
@@ -103,18 +124,19 @@ class EchoFlows:
 
     def receive(self, packet: bytes, hlen: int, now: float) -> None:
         """An ICMP packet from the guest to the outside."""
-        if len(packet) < hlen + 8:
+        message = packet[hlen:]
+        if len(message) < HEADER:
             self._count["icmp.short"] += 1
             return
-        if sum16(packet[hlen:]):
+        if not is_sound(message):
             self._count["icmp.bad_checksum"] += 1
             return
-        if packet[hlen] != ECHO or packet[hlen + 1] != 0:
+        if not is_echo(message, ECHO):
             self._count["icmp.not_an_echo"] += 1
             return
-        destination = packet[16:20]
-        ttl = packet[8]
-        flow = self._flows.get(packet[hlen + 4 : hlen + 6])
+        destination = packet[DESTINATION]
+        ttl = packet[TTL]
+        flow = self._flows.get(message[IDENTIFIER])
         contact = None if flow is None else flow.contacts.get(destination)
         if flow is None or contact is None or now >= contact.until or contact.revision != self._rules.revision:
             admitted = self._admit(flow, packet, hlen, now)
@@ -130,13 +152,13 @@ class EchoFlows:
         flow.used = now
         target = contact.target
         asked = flow.asked
-        key = target + packet[hlen + 6 : hlen + 8]
+        sequence = message[SEQUENCE]
+        key = target + sequence
         asked.pop(key, None)
         if len(asked) >= OUTSTANDING:
             del asked[next(iter(asked))]
-        asked[key] = (packet[: hlen + 8], len(packet) - hlen)
-        message = b"\x08\0\0\0" + flow.wire_id + packet[hlen + 6 :]
-        message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+        asked[key] = (quoted(packet, hlen), len(message))
+        message = build_message(ECHO, 0, flow.wire_id + sequence, message[PAYLOAD])
         self._send(flow, message, target, ttl, packet, hlen, now)
 
     def close(self, now: float) -> None:
@@ -159,7 +181,7 @@ class EchoFlows:
     def _admit(self, flow: EchoFlow | None, packet: bytes, hlen: int, now: float) -> tuple[EchoFlow, _Contact] | None:
         """The flow and the contact for a destination that is new or must be asked about again; None when it cannot
         be."""
-        destination = packet[16:20]
+        destination = packet[DESTINATION]
         question = Question(self._line.address, self._network, Direction.OUT, ICMP, destination, 0)
         verdict = self._rules.decide(question)
         if verdict.action is not Action.ALLOW:
@@ -183,7 +205,7 @@ class EchoFlows:
         if len(self._flows) >= self._limit:
             self._count["icmp.evicted"] += 1
             self.drop(next(iter(self._flows.values())))
-        guest_id = packet[hlen + 4 : hlen + 6]
+        guest_id = packet[hlen:][IDENTIFIER]
         if self._raw is not None:
             return self._on_raw(guest_id, self._raw)
         try:
@@ -217,7 +239,7 @@ class EchoFlows:
     def _send(
         self, flow: EchoFlow, message: bytes, target: bytes, ttl: int, packet: bytes, hlen: int, now: float
     ) -> None:
-        dont_fragment = packet[6] & DONT_FRAGMENT >> 8
+        dont_fragment = fragment_field(packet) & DONT_FRAGMENT
         errno = 0
         for attempt in (0, 1):
             try:
@@ -247,7 +269,7 @@ class EchoFlows:
     def _on_ping_read(self, flow: EchoFlow, now: float) -> None:
         for turn in range(BATCH):
             try:
-                message, ancillary, _, name = flow.sock.recvmsg(_MAX_MESSAGE, CMSG_SPACE(4))
+                message, ancillary, _, name = flow.sock.recvmsg(PACKET_MOST, CMSG_SPACE(4))
             except BlockingIOError:
                 if turn == 0:  # woken by the error queue alone
                     self._drain_errors(flow, now)
@@ -259,7 +281,7 @@ class EchoFlows:
             for level, kind, data in ancillary:
                 if level == IPPROTO_IP and kind == IP_TTL and len(data) >= 4:
                     ttl = int.from_bytes(data[:4], byteorder)
-            if message[4:6] == flow.wire_id:
+            if message[IDENTIFIER] == flow.wire_id:
                 self._answer(flow, inet_aton(name[0]), message, ttl, now)
             else:
                 self._count["icmp.unsolicited"] += 1
@@ -269,26 +291,24 @@ class EchoFlows:
             if self._raw is None:
                 return
             try:
-                packet = self._raw.recv(_MAX_MESSAGE)
+                packet = self._raw.recv(PACKET_MOST)
             except BlockingIOError:
                 return
             except OSError:
                 continue
-            hlen = (packet[0] & 0x0F) * 4 if packet else 0
-            if hlen < 20 or len(packet) < hlen + 8 or packet[9] != ICMP:
+            message = _icmp_in(packet)
+            if message is None:
                 continue
-            message = packet[hlen:]
-            if message[0] == ECHO_REPLY:
-                flow = self._by_wire_id.get(message[4:6])
-                if flow is not None and not sum16(message):  # the raw socket comes before the kernel's check
-                    self._answer(flow, packet[12:16], message, packet[8], now)
+            if message[KIND] == ECHO_REPLY:
+                flow = self._by_wire_id.get(message[IDENTIFIER])
+                if flow is not None and is_sound(message):  # the raw socket comes before the kernel's check
+                    self._answer(flow, packet[SOURCE], message, packet[TTL], now)
             else:
-                self._raw_error(packet[12:16], message, now)
+                self._raw_error(packet[SOURCE], message, now)
 
     def _answer(self, flow: EchoFlow, address: bytes, message: bytes, ttl: int, now: float) -> None:
-        asked = flow.asked.get(address + message[6:8])
-        plausible = len(message) >= 8 and message[0] == ECHO_REPLY and message[1] == 0
-        if asked is None or not plausible or len(message) > asked[1]:
+        asked = flow.asked.get(address + message[SEQUENCE])
+        if asked is None or not is_echo(message, ECHO_REPLY) or len(message) > asked[1]:
             self._count["icmp.unsolicited"] += 1
             return
         flow.used = now
@@ -298,8 +318,8 @@ class EchoFlows:
             self._line.address,
             ECHO_REPLY,
             0,
-            flow.guest_id + message[6:8],
-            message[8:],
+            flow.guest_id + message[SEQUENCE],
+            message[PAYLOAD],
             ttl=max(1, ttl - 1),
             identification=self._identification,
         )
@@ -313,29 +333,37 @@ class EchoFlows:
             if fault is None:
                 break
             some = True
-            self._relay(flow, fault.destination, fault.payload[6:8], fault, now)
+            self._relay(flow, fault.destination, fault.payload[SEQUENCE], fault, now)
         return some
 
     def _raw_error(self, offender: bytes, message: bytes, now: float) -> None:
         """An ICMP error on the raw socket: ours if it quotes an Echo of one of our identifiers."""
-        quoted = message[8:]
-        hlen = (quoted[0] & 0x0F) * 4 if quoted else 0
-        if hlen < 20 or len(quoted) < hlen + 8 or quoted[9] != ICMP or quoted[hlen] != ECHO:
+        about = message[PAYLOAD]
+        asked = _icmp_in(about)
+        if asked is None or asked[KIND] != ECHO:
             return
-        flow = self._by_wire_id.get(quoted[hlen + 4 : hlen + 6])
+        flow = self._by_wire_id.get(asked[IDENTIFIER])
         if flow is None:
             return
-        mtu = int.from_bytes(message[6:8], "big")  # RFC 1191 section 4
-        fault = Fault(0, ORIGIN_ICMP, message[0], message[1], mtu, offender, quoted[16:20], 0, b"")
-        self._relay(flow, fault.destination, quoted[hlen + 6 : hlen + 8], fault, now)
+        mtu = int.from_bytes(message[NEXT_MTU], "big")
+        fault = Fault(0, ORIGIN_ICMP, message[KIND], message[CODE], mtu, offender, about[DESTINATION], 0, b"")
+        self._relay(flow, fault.destination, asked[SEQUENCE], fault, now)
 
     def _relay(self, flow: EchoFlow, address: bytes, sequence: bytes, fault: Fault, now: float) -> None:
         asked = flow.asked.get(address + sequence)
         if asked is None and not sequence:  # the host's own errors quote nothing: the last one sent there
-            asked = next((flow.asked[key] for key in reversed(flow.asked) if key[:4] == address), None)
+            asked = next((flow.asked[key] for key in reversed(flow.asked) if key.startswith(address)), None)
         if asked is None:
             self._count["icmp.error_unmatched"] += 1
             return
         self._count["icmp.error"] += 1
         quote = asked[0]
         self._errors.relay(quote, len(quote) - 8, fault, now)
+
+
+def _icmp_in(packet: bytes) -> bytes | None:
+    """The ICMP message in an IPv4 packet, of which more than the ICMP header may be missing; None if it is none."""
+    hlen = header_length(packet) if packet else 0
+    if hlen < 20 or len(packet) < hlen + HEADER or packet[PROTOCOL] != ICMP:
+        return None
+    return packet[hlen:]

@@ -18,13 +18,12 @@ from nat.icmp import unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question, deny
 from nat.stream import StreamSocket
-from nat.udp import parse_udp
-from nat.wire.ipv4 import TCP, UDP, build_udp, dotted
+from nat.wire.ipv4 import TCP, UDP, dotted
+from nat.wire.udp import DATAGRAM_MOST, UDP_HEADER, build_udp, parse
 
 BATCH: Final = 32  # datagrams or callers taken in one wake-up
 PEERS: Final = 512  # callers of one UDP forward that are remembered
 AGAIN: Final = 1.0  # seconds for which a listener rests when the host is out of descriptors or memory
-_MAX_DATAGRAM: Final = 65535
 _EPHEMERAL: Final = 49152  # RFC 6335 section 6
 
 Transport = Literal["tcp", "udp"]
@@ -102,14 +101,13 @@ class Forwards:
 
     def receive_udp(self, line: Line, packet: bytes, hlen: int, now: float) -> bool:
         """A UDP packet from a guest to the gateway's address.  False: it answers no caller of a forward."""
-        if len(packet) < hlen + 8:
+        if len(packet) < hlen + UDP_HEADER.size:
             return False
-        port = int.from_bytes(packet[hlen : hlen + 2], "big")
-        caller_port = int.from_bytes(packet[hlen + 2 : hlen + 4], "big")
+        port, caller_port, _, _ = UDP_HEADER.unpack_from(packet, hlen)
         caller = self.callers.get((line.address, port, caller_port))
         if caller is None:
             return False
-        parsed = parse_udp(packet, hlen, self.context.count)
+        parsed = parse(packet, hlen, self.context.count)
         if parsed is not None and caller.forward.is_allowed(caller):
             caller.used = now
             caller.forward.answer(caller, parsed[2])
@@ -230,7 +228,7 @@ class _UdpForward:
         context = self.forwards.context
         for _ in range(BATCH):
             try:
-                payload, name = self._sock.recvfrom(_MAX_DATAGRAM)
+                payload, name = self._sock.recvfrom(DATAGRAM_MOST)
             except BlockingIOError:
                 return
             except OSError:

@@ -15,13 +15,28 @@ from typing import Final
 
 from nat.context import Context
 from nat.line import Line
-from nat.wire.ipv4 import ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
+from nat.wire.ipv4 import (
+    ADDRESSES,
+    HEADER,
+    ICMP,
+    IDENTIFICATION,
+    IPV4,
+    MORE_FRAGMENTS,
+    OFFSET_MASK,
+    PACKET_MOST,
+    PROTOCOL,
+    TCP,
+    UDP,
+    fragment_field,
+    header_length,
+    reassembled,
+    with_checksum,
+)
 
-MAX_DATAGRAMS: Final = 64
-MAX_OCTETS: Final = 1 << 20
+DATAGRAMS_MOST: Final = 64
+OCTETS_MOST: Final = 1 << 20
 LIFETIME: Final = 30.0  # seconds; RFC 1122 section 3.3.2 asks for 60 to 120, RFC 791 begins with 15
 _PIECE_COST: Final = 96  # octets of memory that a fragment costs beyond its payload
-_MAX_PACKET: Final = 65535
 # RFC 1858 section 3: a first fragment that cuts the transport header hides it from filters.
 _LEAST_FIRST: Final = {TCP: 20, UDP: 8, ICMP: 8}
 
@@ -52,7 +67,7 @@ class _Datagram:
             count["fragment.duplicate"] += 1
             return True
         before = self.starts[index - 1] + len(self.pieces[index - 1]) if index else 0
-        after = self.starts[index] if index < len(self.starts) else _MAX_PACKET
+        after = self.starts[index] if index < len(self.starts) else PACKET_MOST
         if offset < before or end > after:
             count["fragment.overlap"] += 1
             return False
@@ -86,14 +101,14 @@ class Reassembler:
 
     def feed(self, packet: bytes, hlen: int, now: float) -> bytes | None:
         """The whole packet if this fragment completes it; else None."""
-        field = packet[6] << 8 | packet[7]
+        field = fragment_field(packet)
         more = bool(field & MORE_FRAGMENTS)
         offset = (field & OFFSET_MASK) * 8
         piece = packet[hlen:]
-        protocol = packet[9]
+        protocol = packet[PROTOCOL]
         if not self._plausible(protocol, offset, len(piece), hlen, more=more):
             return None
-        key = packet[4:6] + packet[9:10] + packet[12:20]  # RFC 791: identification, protocol, both addresses
+        key = packet[IDENTIFICATION] + bytes((protocol,)) + packet[ADDRESSES]  # RFC 791 section 3.2
         datagram = self._datagrams.get(key)
         if datagram is None:
             self._make_room(1)
@@ -115,7 +130,7 @@ class Reassembler:
             del self._datagrams[key]
             self._cost -= datagram.cost
             return self._whole(datagram, now)
-        if self._cost > MAX_OCTETS:
+        if self._cost > OCTETS_MOST:
             self._make_room(0)
         return None
 
@@ -139,7 +154,7 @@ class Reassembler:
     def _plausible(self, protocol: int, offset: int, size: int, hlen: int, *, more: bool) -> bool:
         if size == 0 or (more and size % 8):
             self._count["fragment.bad_length"] += 1
-        elif hlen + offset + size > _MAX_PACKET:  # the ping of death
+        elif hlen + offset + size > PACKET_MOST:  # the ping of death
             self._count["fragment.too_long"] += 1
         elif (offset == 0 and size < _LEAST_FIRST.get(protocol, 0)) or (protocol == TCP and offset == 8):
             self._count["fragment.tiny"] += 1
@@ -159,30 +174,28 @@ class Reassembler:
 
     def _make_room(self, wanted: int) -> None:
         datagrams = self._datagrams
-        while datagrams and (len(datagrams) + wanted > MAX_DATAGRAMS or self._cost > MAX_OCTETS):
+        while datagrams and (len(datagrams) + wanted > DATAGRAMS_MOST or self._cost > OCTETS_MOST):
             self._cost -= datagrams.pop(next(iter(datagrams))).cost
             self._count["fragment.evicted"] += 1
 
     def _whole(self, datagram: _Datagram, now: float) -> bytes | None:
         first = datagram.first
-        hlen = (first[0] & 0x0F) * 4
+        hlen = header_length(first)
         total = hlen + datagram.length
-        if total > _MAX_PACKET:  # the first fragment's header is longer than that of the others
+        if total > PACKET_MOST:  # the first fragment's header is longer than that of the others
             self._count["fragment.too_long"] += 1
             return None
         self._count["fragment.reassembled"] += 1
-        head = first[:2] + total.to_bytes(2, "big") + first[4:6] + b"\0\0" + first[8:10] + b"\0\0" + first[12:hlen]
-        check = checksum(head).to_bytes(2, "big")
-        return b"".join((head[:10], check, head[12:], *datagram.pieces))
+        return b"".join((reassembled(first, hlen, total), *datagram.pieces))
 
 
 def fragment(packet: bytes, mtu: int) -> list[bytes]:
     """An IPv4 packet as fragments of at most `mtu` octets (RFC 791 section 3.2); DF is the caller's business."""
     if len(packet) <= mtu:
         return [packet]
-    hlen = (packet[0] & 0x0F) * 4
+    hlen = header_length(packet)
     version, tos, _, identification, field, ttl, protocol, _, source, destination = IPV4.unpack_from(packet)
-    options = packet[20:hlen]
+    options = packet[HEADER:hlen]
     base = field & OFFSET_MASK
     last_flag = field & MORE_FRAGMENTS
     fragments: list[bytes] = []
@@ -203,8 +216,7 @@ def fragment(packet: bytes, mtu: int) -> list[bytes]:
             source,
             destination,
         )
-        head += options
-        fragments.append(head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + piece)
+        fragments.append(with_checksum(head + options) + piece)
         if position == hlen:
             options = _copied(options)
         position += size

@@ -15,7 +15,8 @@ from nat.rules import DNS_PORT, Action, Direction, Question, deny
 from nat.station import Station
 from nat.stream import StreamSocket
 from nat.tcp.flows import NoRoute
-from nat.wire.ipv4 import TCP
+from nat.wire.ipv4 import DESTINATION, TCP
+from nat.wire.udp import destination_port
 
 # A guest that hung up finds its connections again for so long (the classic slirp keeps them as long).
 KEEP_AWAY = 600.0
@@ -117,8 +118,8 @@ class Gateway:
 
     def receive_udp(self, station: Station, packet: bytes, hlen: int, now: float) -> None:
         """A datagram of a guest that is not for another guest."""
-        destination = packet[16:20]
-        if destination == self.dns.address and packet[hlen + 2 : hlen + 4] == b"\0\x35":
+        destination = packet[DESTINATION]
+        if destination == self.dns.address and destination_port(packet, hlen) == DNS_PORT:
             self.dns.receive(station.line, station.errors, packet, hlen, now)
             return
         if destination == self.address and self.forwards.receive_udp(station.line, packet, hlen, now):

@@ -23,25 +23,29 @@ from nat.fragment import deliver
 from nat.host import ORIGIN_ICMP, Fault
 from nat.line import Line
 from nat.rules import Action, Question, Verdict, deny
-from nat.wire.ipv4 import ICMP, OFFSET_MASK, build_icmp, sum16
-
-# RFC 792, and RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 for the later codes.
-ECHO_REPLY: Final = 0
-UNREACHABLE: Final = 3
-ECHO: Final = 8
-TIME_EXCEEDED: Final = 11
-PARAMETER_PROBLEM: Final = 12
-NETWORK_UNREACHABLE: Final = 0
-HOST_UNREACHABLE: Final = 1
-PORT_UNREACHABLE: Final = 3
-FRAGMENTATION_NEEDED: Final = 4
-PROHIBITED: Final = 13  # communication administratively prohibited
-TTL_EXCEEDED: Final = 0
-REASSEMBLY_EXCEEDED: Final = 1
+from nat.wire.icmp import (
+    ECHO,
+    ECHO_REPLY,
+    FRAGMENTATION_NEEDED,
+    HOST_UNREACHABLE,
+    KIND,
+    NETWORK_UNREACHABLE,
+    PARAMETER_PROBLEM,
+    PAYLOAD,
+    PORT_UNREACHABLE,
+    PROHIBITED,
+    PROTOCOL_UNREACHABLE,
+    QUERIES,
+    REST,
+    TIME_EXCEEDED,
+    UNREACHABLE,
+    build_icmp,
+    is_echo,
+    is_sound,
+)
+from nat.wire.ipv4 import DESTINATION, ICMP, OFFSET_MASK, PROTOCOL, SOURCE, fragment_field, quoted
 
 _NOTHING: Final = b"\0\0\0\0"
-# RFC 1122 section 3.2.2: the messages that are queries or their replies; all others are errors.
-_QUERIES: Final = frozenset((0, 8, 9, 10, 13, 14, 15, 16, 17, 18))
 _RELAYED: Final = frozenset((UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM))
 
 _CODES: Final = {
@@ -51,7 +55,7 @@ _CODES: Final = {
     ETIMEDOUT: HOST_UNREACHABLE,
     ENETUNREACH: NETWORK_UNREACHABLE,
     ENETDOWN: NETWORK_UNREACHABLE,
-    ENOPROTOOPT: 2,
+    ENOPROTOOPT: PROTOCOL_UNREACHABLE,
     EMSGSIZE: FRAGMENTATION_NEEDED,
     EACCES: PROHIBITED,
     EPERM: PROHIBITED,
@@ -114,11 +118,11 @@ class ErrorSender:
         self._identification = (self._identification + 1) & 0xFFFF
         message = build_icmp(
             source or self._gateway,
-            packet[12:16],
+            packet[SOURCE],
             kind,
             code,
             rest,
-            packet[: hlen + 8],  # RFC 792: the header and the first 64 bits
+            quoted(packet, hlen),
             identification=self._identification,
         )
         return deliver(self._line, message, "icmp.error")  # IP options may make it too long for a small MTU
@@ -147,12 +151,12 @@ class ErrorSender:
 
 def may_answer(packet: bytes, hlen: int) -> bool:
     """Whether RFC 1122 section 3.2.2 allows an ICMP error about the packet."""
-    if len(packet) < hlen + 8 or (packet[6] << 8 | packet[7]) & OFFSET_MASK:
+    if len(packet) < hlen + 8 or fragment_field(packet) & OFFSET_MASK:
         return False
-    source, destination = packet[12], packet[16]
+    source, destination = packet[SOURCE][0], packet[DESTINATION][0]
     if destination >= 224 or source in (0, 127) or source >= 224:
         return False
-    return packet[9] != ICMP or packet[hlen] in _QUERIES
+    return packet[PROTOCOL] != ICMP or packet[hlen + KIND] in QUERIES
 
 
 def echo_reply(packet: bytes, hlen: int, identification: int = 0) -> bytes | None:
@@ -160,16 +164,15 @@ def echo_reply(packet: bytes, hlen: int, identification: int = 0) -> bytes | Non
 
     As long as the request: `fragment.deliver` cuts it to the guest's MTU.
     """
-    if len(packet) < hlen + 8 or packet[9] != ICMP or packet[hlen] != ECHO or packet[hlen + 1] != 0:
-        return None
-    if sum16(packet[hlen:]):
+    message = packet[hlen:]
+    if packet[PROTOCOL] != ICMP or not is_echo(message, ECHO) or not is_sound(message):
         return None
     return build_icmp(
-        packet[16:20],
-        packet[12:16],
+        packet[DESTINATION],
+        packet[SOURCE],
         ECHO_REPLY,
         0,
-        packet[hlen + 4 : hlen + 8],
-        packet[hlen + 8 :],
+        message[REST],
+        message[PAYLOAD],
         identification=identification,
     )

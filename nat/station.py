@@ -12,25 +12,35 @@ from typing import Protocol
 from nat.context import Context
 from nat.echo import EchoFlows
 from nat.fragment import Reassembler, deliver
-from nat.icmp import (
-    FRAGMENTATION_NEEDED,
-    TIME_EXCEEDED,
-    TTL_EXCEEDED,
-    UNREACHABLE,
-    ErrorSender,
-    echo_reply,
-)
+from nat.icmp import ErrorSender, echo_reply
 from nat.line import Line
 from nat.rules import Action, Asked, Direction, Question
 from nat.tcp.flows import NoRoute, TcpFlows
 from nat.udp import UdpFlows
-from nat.wire.ipv4 import DONT_FRAGMENT, ICMP, IPV4, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, checksum
-
-PROTOCOL_UNREACHABLE = 2  # RFC 792: Destination Unreachable, code 2
-REASSEMBLY_EXCEEDED = 1  # RFC 792: Time Exceeded, code 1
+from nat.wire.icmp import (
+    FRAGMENTATION_NEEDED,
+    PROTOCOL_UNREACHABLE,
+    REASSEMBLY_EXCEEDED,
+    TIME_EXCEEDED,
+    TTL_EXCEEDED,
+    UNREACHABLE,
+)
+from nat.wire.ipv4 import (
+    DONT_FRAGMENT,
+    ICMP,
+    IPV4,
+    MORE_FRAGMENTS,
+    OFFSET_MASK,
+    TCP,
+    UDP,
+    fragment_field,
+    header_length,
+    one_hop_further,
+    ports,
+    without_options,
+)
 
 _FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
-_ICMP_ECHO = 8
 
 
 class Network(Protocol):
@@ -88,12 +98,12 @@ class Station:
             whole = self._reassembler.feed(packet, hlen, now)
             if whole is None:
                 return
-            packet, hlen = whole, (whole[0] & 0x0F) * 4
+            packet, hlen = whole, header_length(whole)
         if destination in self._stations:
             self._to_guest(packet, hlen, protocol, destination, ttl, now)
         elif protocol == TCP:
-            if hlen > 20:
-                packet = _without_options(packet, hlen)
+            if hlen > 20:  # TCP need not step over options, which nothing here acts on (RFC 1122 section 3.2.1.8)
+                packet = without_options(packet, hlen)
             if len(packet) < 40:
                 self.context.count["tcp.short"] += 1
                 return
@@ -124,20 +134,17 @@ class Station:
             self.errors.send(packet, hlen, TIME_EXCEEDED, TTL_EXCEEDED, now)
             return
         line = self._stations[destination].line
-        if len(packet) > line.mtu and int.from_bytes(packet[6:8], "big") & DONT_FRAGMENT:
+        if len(packet) > line.mtu and fragment_field(packet) & DONT_FRAGMENT:
             rest = b"\0\0" + line.mtu.to_bytes(2, "big")  # RFC 1191 section 4
             self.errors.send(packet, hlen, UNREACHABLE, FRAGMENTATION_NEEDED, now, rest=rest)
             return
-        head = packet[:8] + bytes((ttl - 1, packet[9], 0, 0)) + packet[12:hlen]
-        head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
-        deliver(line, head + packet[hlen:], self.line.address)
+        deliver(line, one_hop_further(packet, hlen), self.line.address)
 
     def _may_cross(self, packet: bytes, hlen: int, protocol: int, destination: bytes, now: float) -> bool:
         """Whether the rules let the packet go to another guest; they are asked once a flow, and answers belong to the
         flow of what they answer."""
-        kind, ports = bytes((protocol,)), protocol in (TCP, UDP)
-        source_port = packet[hlen : hlen + 2] if ports else b""
-        port = packet[hlen + 2 : hlen + 4] if ports else b""
+        kind = bytes((protocol,))
+        source_port, port = ports(packet, hlen, protocol)
         key = kind + destination + port
         verdict = self.across.known(key)
         if verdict is None:
@@ -154,7 +161,7 @@ class Station:
         return False
 
     def _reassembly_expired(self, first_fragment: bytes, now: float) -> None:
-        self.errors.send(first_fragment, (first_fragment[0] & 0x0F) * 4, TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now)
+        self.errors.send(first_fragment, header_length(first_fragment), TIME_EXCEEDED, REASSEMBLY_EXCEEDED, now)
 
     @property
     def has_flows(self) -> bool:
@@ -173,11 +180,3 @@ class Station:
         self.line.up = False
         self.line.clear()
         self.context.deadlines.arm(self, math.inf)
-
-
-def _without_options(packet: bytes, hlen: int) -> bytes:
-    """The same packet with a header of 20 octets: nothing here acts on IP options, and TCP need not step over
-    them (RFC 1122 section 3.2.1.8 lets a host ignore those it does not know)."""
-    head = b"\x45" + packet[1:2] + (len(packet) - hlen + 20).to_bytes(2, "big") + packet[4:10] + b"\0\0"
-    head += packet[12:20]
-    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + packet[hlen:]

@@ -10,7 +10,6 @@ works with this one, and for a server there is --forward.
 """
 
 import math
-from collections import Counter
 from errno import EAGAIN, EINTR, EMSGSIZE
 from socket import IPPROTO_IP, inet_aton, inet_ntoa, socket
 from typing import Final, NamedTuple
@@ -18,16 +17,12 @@ from typing import Final, NamedTuple
 from nat.context import Context
 from nat.fragment import deliver
 from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_TTL, ORIGIN_LOCAL
-from nat.icmp import (
-    TIME_EXCEEDED,
-    TTL_EXCEEDED,
-    UNREACHABLE,
-    ErrorSender,
-    unreachable_code,
-)
+from nat.icmp import ErrorSender, unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question, Verdict
-from nat.wire.ipv4 import DONT_FRAGMENT, UDP, UDP_HEADER, build_udp, pseudo_header_sum, sum16
+from nat.wire.icmp import TIME_EXCEEDED, TTL_EXCEEDED, UNREACHABLE
+from nat.wire.ipv4 import DESTINATION, DONT_FRAGMENT, TTL, UDP, fragment_field, header_length, quoted
+from nat.wire.udp import DATAGRAM_MOST, build_udp, parse
 
 BATCH: Final = 32  # datagrams read in one wake-up
 PEERS: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors
@@ -36,28 +31,6 @@ ASKED: Final = 1.0
 """Seconds for which a verdict holds: the host's own addresses change without notice, so that the rules are asked again
 though they are the same."""
 _DNS: Final = 53
-_MAX_DATAGRAM: Final = 65535
-
-
-def parse_udp(packet: bytes, hlen: int, count: Counter[str]) -> tuple[int, int, bytes] | None:
-    """Source port, destination port and payload of a sound UDP packet; None, and counted, if it is not sound."""
-    size = len(packet) - hlen
-    if size < 8:
-        count["udp.short"] += 1
-        return None
-    source_port, destination_port, length, check = UDP_HEADER.unpack_from(packet, hlen)
-    if length < 8 or length > size:
-        count["udp.bad_length"] += 1
-        return None
-    if check:  # RFC 768: 0 means that the sender made none
-        total = pseudo_header_sum(packet[12:16], packet[16:20], UDP, length) + sum16(packet[hlen : hlen + length])
-        if total % 0xFFFF:
-            count["udp.bad_checksum"] += 1
-            return None
-    if source_port == 0 or destination_port == 0:
-        count["udp.port_zero"] += 1
-        return None
-    return source_port, destination_port, packet[hlen + 8 : hlen + length]
 
 
 class _Peer:
@@ -90,7 +63,7 @@ class UdpFlow:
         self.port = port
         self.sock = sock
         self.key = ("udp", port)
-        self.peers: dict[bytes, _Peer] = {}
+        self.peers: dict[tuple[bytes, int], _Peer] = {}  # by address and port
         self.contacts: dict[bytes, _Contact] = {}  # by address, as the guest knows it
         self.revision = flows.rules.revision  # of the rules that allowed them
         self.ttl = 0
@@ -108,7 +81,7 @@ class UdpFlow:
         contacts = self.contacts
         for turn in range(BATCH):
             try:
-                payload, (host, port) = self.sock.recvfrom(_MAX_DATAGRAM)
+                payload, (host, port) = self.sock.recvfrom(DATAGRAM_MOST)
             except BlockingIOError:
                 if turn == 0:  # woken by the error queue alone
                     flows.drain_errors(self, now)
@@ -153,13 +126,13 @@ class UdpFlows:
 
     def receive(self, packet: bytes, hlen: int, now: float) -> None:
         """A UDP packet from the guest to the outside."""
-        parsed = parse_udp(packet, hlen, self.count)
+        parsed = parse(packet, hlen, self.count)
         if parsed is None:
             return
         port, destination_port, payload = parsed
-        destination = packet[16:20]
+        destination = packet[DESTINATION]
         flow = self._flows.get(port)
-        peer = None if flow is None else flow.peers.get(packet[16:20] + packet[hlen + 2 : hlen + 4])
+        peer = None if flow is None else flow.peers.get((destination, destination_port))
         if flow is None or peer is None or now >= peer.until or flow.revision != self.rules.revision:
             admitted = self._admit(flow, port, destination, destination_port, packet, hlen, now)
             if admitted is None:
@@ -167,7 +140,7 @@ class UdpFlows:
             flow, peer = admitted
         elif flow.used != now:
             self._flows[port] = self._flows.pop(port)
-        ttl = packet[8]
+        ttl = packet[TTL]
         if destination != self._gateway:
             if ttl <= 1:
                 self.count["udp.ttl_exceeded"] += 1
@@ -175,8 +148,8 @@ class UdpFlows:
                 return
             ttl -= 1
         flow.used = now
-        peer.quote = packet[: hlen + 8]
-        self._send(flow, peer, payload, ttl, bool((packet[6] << 8) & DONT_FRAGMENT), now)
+        peer.quote = quoted(packet, hlen)
+        self._send(flow, peer, payload, ttl, bool(fragment_field(packet) & DONT_FRAGMENT), now)
 
     def answer(self, flow: UdpFlow, address: bytes, port: int, payload: bytes) -> None:
         """A datagram that came back: to the guest, in fragments if it is larger than its MTU."""
@@ -196,14 +169,14 @@ class UdpFlows:
                 break
             some = True
             address = self.rules.guest_address(fault.destination)
-            peer = flow.peers.get(address + fault.port.to_bytes(2, "big"))
+            peer = flow.peers.get((address, fault.port))
             if peer is None and fault.origin == ORIGIN_LOCAL:
                 peer = sending
             if peer is None or not peer.quote:
                 self.count["udp.error_unmatched"] += 1
                 continue
             self.count["udp.error"] += 1
-            self._errors.relay(peer.quote, (peer.quote[0] & 0x0F) * 4, fault, now)
+            self._errors.relay(peer.quote, header_length(peer.quote), fault, now)
         return some
 
     def ask_again(self, flow: UdpFlow) -> None:
@@ -253,7 +226,7 @@ class UdpFlows:
             if len(flow.contacts) >= CONTACTS:
                 del flow.contacts[next(iter(flow.contacts))]
             contact = flow.contacts[destination] = _Contact(question, verdict, now + ASKED)
-        key = destination + destination_port.to_bytes(2, "big")
+        key = destination, destination_port
         peer = flow.peers.pop(key, None) or _Peer((inet_ntoa(contact.verdict.address), destination_port))
         if len(flow.peers) >= PEERS:
             del flow.peers[next(iter(flow.peers))]
@@ -321,5 +294,5 @@ class UdpFlows:
         self.count["udp.send_failed"] += 1
         code = unreachable_code(errno)
         if code is not None and not reported:
-            hlen = (peer.quote[0] & 0x0F) * 4
+            hlen = header_length(peer.quote)
             self._errors.send(peer.quote, hlen, UNREACHABLE, code, now)

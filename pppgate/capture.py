@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from nat.deadlines import Deadlines
+from pppgate.ether.tap import Clock, P, Send
 from pppgate.settings import ConfigError
-from pppgate.tap import Clock, Frame, P, Receive, Send
+from pppgate.tap import Frame, Receive
 
 LINKTYPE_ETHERNET = 1
 LINKTYPE_PPP_WITH_DIR = 204

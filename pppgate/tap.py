@@ -5,25 +5,17 @@ place. This happens once, when a PppEnd or a BridgePort is made; the protocols k
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-Clock = Callable[[], float]
-"""The loop's time."""
+from pppgate.ether.tap import Clock, FrameTap
+
 Receive = Callable[[bytes, float], None]
 """Takes one good frame from the line, from its protocol field on."""
 Frame = Callable[[int, bytes], bytes]
 """Makes the octets for the line out of a protocol number and the information."""
-Send = Callable[[list[bytes]], int]
-"""Sends Ethernet frames, and says how many of them were taken."""
-P = TypeVar("P")
-"""A port of the segment."""
 
 
-class Tap(Protocol):
+class Tap(FrameTap, Protocol):
     """`name` is what event lines call the guest."""
 
     def wrap_ppp(self, name: str, clock: Clock, receive: Receive, frame: Frame) -> tuple[Receive, Frame]: ...
-
-    def wrap_ethernet(
-        self, name: str, clock: Clock, receive: Callable[[P, bytes, float], None], send: Send
-    ) -> tuple[Callable[[P, bytes, float], None], Send]: ...

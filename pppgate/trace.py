@@ -8,7 +8,8 @@ from collections.abc import Callable
 from ipcp.protocol import DESCRIBED
 from lcp.packet import Protocol
 from lcp.trace import WORDS, Words, describe, describe_frame
-from pppgate.tap import Clock, Frame, P, Receive, Send
+from pppgate.ether.tap import Clock, P, Send
+from pppgate.tap import Frame, Receive
 
 VOCABULARY = {**WORDS, Protocol.IPCP: Words("IPCP", DESCRIBED)}
 _IP_SPELLINGS = (b"\x21", b"\x00\x21")

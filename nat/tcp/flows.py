@@ -14,13 +14,15 @@ from typing import NamedTuple
 
 from nat.context import Context
 from nat.host import EXHAUSTED
-from nat.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE, ErrorSender
+from nat.icmp import ErrorSender
 from nat.line import Line
 from nat.rules import Action, Question
 from nat.stream import StreamSocket
 from nat.tcp.flow import TcpFlow
 from nat.tcp.sender import State
-from nat.wire.ipv4 import TCP, sum16
+from nat.wire.checksum import sum16
+from nat.wire.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE
+from nat.wire.ipv4 import TCP
 from nat.wire.tcp import ACK, FIN, RST, SEGMENT, SEQUENCE_MASK, SYN, build_reset, parse_syn_options
 
 # The guest is not told of these: it repeats its SYN, and the host may have recovered by then.

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from struct import Struct, unpack_from
 from typing import Final, NamedTuple
 
-from nat.wire.ipv4 import DEFAULT_TTL, DONT_FRAGMENT, TCP, TCP_HEADER, build_ipv4, pseudo_header_sum, sum16
+from nat.wire.checksum import pseudo_header_sum, sum16
+from nat.wire.ipv4 import DEFAULT_TTL, DESTINATION, DONT_FRAGMENT, SOURCE, TCP, build_ipv4
+
+# RFC 9293 section 3.1: ports, sequence, acknowledgement, data offset, flags, window, checksum, urgent pointer.
+TCP_HEADER: Final = Struct("!HHLLBBHHH")
 
 FIN: Final = 0x01
 SYN: Final = 0x02
@@ -191,7 +195,7 @@ def build_reset(packet: bytes, header_length: int) -> bytes | None:
     )
     if flags & RST:
         return None
-    source, destination = packet[16:20], packet[12:16]
+    source, destination = packet[DESTINATION], packet[SOURCE]
     if flags & ACK:
         return build_segment(source, destination_port, destination, source_port, sequence=acknowledgement, flags=RST)
     length = len(packet) - header_length - (offset >> 4) * 4

@@ -1,7 +1,7 @@
 """Leases of addresses from the pool of the NAT: they run out, and an address that two hosts claim is left alone.
 
-In: the wishes of a DHCP server (dhcp.Leases), under keys.  Out: addresses of an ipcp.pool.Pool, which PPP guests get
-theirs from too, so that nobody shares.  It knows neither messages nor cards.
+In: the wishes of a DHCP server (server.Leases), under keys, which are answered at once.  Out: addresses of an
+ipcp.pool.Pool, which PPP guests get theirs from too, so that nobody shares.  It knows neither messages nor cards.
 
 A client that comes back after its lease has run out, or after it gave it back, gets the same address while nobody else
 needed it: the pool remembers.  An address that its own host is heard to use is not taken from it when its time is up:
@@ -83,6 +83,12 @@ class PoolLeases:
         self._bound[key] = (address, now + self._term)
         self._arm()
         return True
+
+    def lease(self, key: str, wanted: bytes | None, now: float, answer: Callable[[bytes | None, float], None]) -> None:
+        answer(self.wish(key, wanted, now), now)
+
+    def claim(self, key: str, address: bytes, now: float, answer: Callable[[bool, float], None]) -> None:
+        answer(self.bind(key, address, now), now)
 
     def release(self, key: str, address: bytes, now: float) -> None:
         self.tick(now)

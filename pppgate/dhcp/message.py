@@ -1,12 +1,13 @@
 """BOOTP and DHCP messages as octets: the one walker of options, the one builder, domain names in options.
 
-In: what a guest's UDP datagram carried.  Out: a Message, or Dropped.  And back:
-a reply as octets, no longer than its reader takes.  It decides nothing: who gets what is the server's business.
+In: what a guest's UDP datagram carried.  Out: a Message; what is wrong is counted.  And back: a
+reply as octets, no longer than its reader takes.  It decides nothing: who gets what is the server's business.
 
 RFC 951 and 2131 section 2 (layout), 2132 (options), 3396 (an option in several parts), 3397 and 1035 section 4.1.4
 (search lists).
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from struct import Struct
 from typing import Final, NamedTuple
@@ -53,23 +54,18 @@ _OVERLOADED: Final = {1: ("file",), 2: ("sname",), 3: ("file", "sname")}
 _OPTION_MOST: Final = 255
 
 
-class Dropped(Exception):
-    """The message gets no answer; `what` is the name to count it under."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-
 class Message(NamedTuple):
-    """A request from a card on Ethernet."""
+    """A request from a card on Ethernet, or a reply to one."""
 
+    op: int
+    """BOOTREQUEST or BOOTREPLY."""
     length: int
     """Octets that came."""
     xid: bytes
     """4 octets, as they are sent back."""
     flags: int
     ciaddr: bytes
+    yiaddr: bytes
     giaddr: bytes
     chaddr: bytes
     """All 16 octets, as they are sent back."""
@@ -78,41 +74,53 @@ class Message(NamedTuple):
     """Empty without the magic cookie."""
 
 
-def parse(payload: bytes) -> Message:
-    """Raises Dropped for anything truncated, for lengths that lie, for replies and for other hardware."""
-    if len(payload) < FIXED.size:
-        raise Dropped("dhcp.short")
-    if len(payload) > MESSAGE_MOST:
-        raise Dropped("dhcp.long")
-    op, htype, hlen, _, xid, _, flags, ciaddr, _, _, giaddr, chaddr, sname, file = FIXED.unpack_from(payload)
-    if op != BOOTREQUEST:
-        raise Dropped("dhcp.op")
+def parse(payload: bytes, count: Counter[str], *, replies: bool = False) -> Message | None:
+    """None, and counted: anything truncated, lengths that lie, other hardware, and replies unless they are wanted."""
+    if not FIXED.size <= len(payload) <= MESSAGE_MOST:
+        count["dhcp.short" if len(payload) < FIXED.size else "dhcp.long"] += 1
+        return None
+    op, htype, hlen, _, xid, _, flags, ciaddr, yiaddr, _, giaddr, chaddr, sname, file = FIXED.unpack_from(payload)
+    if op != BOOTREQUEST and not (replies and op == BOOTREPLY):
+        count["dhcp.op"] += 1
+        return None
     if htype != ETHERNET or hlen != 6:
-        raise Dropped("dhcp.hardware")
+        count["dhcp.hardware"] += 1
+        return None
+    options = _options(payload, {"sname": sname, "file": file}, count)
+    if options is None:
+        return None
+    return Message(op, len(payload), xid, flags, ciaddr, yiaddr, giaddr, chaddr, chaddr[:hlen], options)
+
+
+def _options(payload: bytes, fields: dict[str, bytes], count: Counter[str]) -> dict[int, bytes] | None:
+    """All of them, wherever they stand; `fields`: where more may be (RFC 2131 section 4.1)."""
     options: dict[int, bytes] = {}
     start = FIXED.size + len(COOKIE)
-    if payload[FIXED.size : start] == COOKIE:
-        _walk(payload[start:], options)
-        if OVERLOAD in options:
-            _overload(options, {"sname": sname, "file": file})
-        for code, length in _LENGTHS.items():
-            if len(options.get(code, bytes(length))) != length:
-                raise Dropped("dhcp.option_length")
-    return Message(len(payload), xid, flags, ciaddr, giaddr, chaddr, chaddr[:6], options)
+    if payload[FIXED.size : start] != COOKIE:
+        return options
+    if not _walk(payload[start:], options, count):
+        return None
+    if OVERLOAD in options and not _overload(options, fields, count):
+        return None
+    for code, length in _LENGTHS.items():
+        if len(options.get(code, bytes(length))) != length:
+            count["dhcp.option_length"] += 1
+            return None
+    return options
 
 
-def _overload(options: dict[int, bytes], fields: dict[str, bytes]) -> None:
+def _overload(options: dict[int, bytes], fields: dict[str, bytes], count: Counter[str]) -> bool:
     """The options in `file`, then those in `sname` (RFC 2131 section 4.1).  A second overload option in there makes the
     first one two octets long, and that is refused as any other wrong length."""
     value = options[OVERLOAD]
     names = _OVERLOADED.get(value[0]) if len(value) == 1 else None
     if names is None:
-        raise Dropped("dhcp.overload")
-    for name in names:
-        _walk(fields[name], options)
+        count["dhcp.overload"] += 1
+        return False
+    return all(_walk(fields[name], options, count) for name in names)
 
 
-def _walk(area: bytes, options: dict[int, bytes]) -> None:
+def _walk(area: bytes, options: dict[int, bytes], count: Counter[str]) -> bool:
     """Adds the options in `area`; parts of one are joined (RFC 3396).  The end mark may be missing: some clients fill
     the field to the last octet."""
     at, end = 0, len(area)
@@ -122,12 +130,14 @@ def _walk(area: bytes, options: dict[int, bytes]) -> None:
         if code == PAD:
             continue
         if code == END:
-            return
+            return True
         if at == end or at + 1 + area[at] > end:
-            raise Dropped("dhcp.options")
+            count["dhcp.options"] += 1
+            return False
         after = at + 1 + area[at]
         options[code] = options.get(code, b"") + area[at + 1 : after]
         at = after
+    return True
 
 
 def build(

@@ -18,10 +18,23 @@ from functools import partial
 from typing import Final, Protocol
 
 from nat.fragment import fragment
-from nat.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, PROHIBITED, UNREACHABLE, may_answer
+from nat.icmp import may_answer
 from nat.line import FLOW_LIMIT, Line
 from nat.rules import Action, Asked, Direction, Question, RuleSet, deny
-from nat.wire.ipv4 import DONT_FRAGMENT, OFFSET_MASK, TCP, UDP, build_icmp, is_host
+from nat.wire.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, PROHIBITED, UNREACHABLE, build_icmp
+from nat.wire.ipv4 import (
+    ADDRESSES,
+    DESTINATION,
+    DONT_FRAGMENT,
+    PROTOCOL,
+    SOURCE,
+    fragment_field,
+    header_length,
+    is_host,
+    length,
+    ports,
+    quoted,
+)
 from pppgate.dhcp.server import Settings
 from pppgate.eoppp.card_line import CardLine
 from pppgate.ether.bridge_port import Neighbour, Way
@@ -146,13 +159,13 @@ class Bridge:
     def receive(self, packet: bytes, now: float) -> None:
         """A packet from the PPP server."""
         self.calls.used = now
-        here = self._neighbours.get(packet[16:20])
-        total = _length(packet)
+        here = self._neighbours.get(packet[DESTINATION])
+        total = length(packet)
         if not total:
             self._count["bridge.malformed"] += 1
-        elif self.agreed is None or packet[16:20] != self.agreed.local:
+        elif self.agreed is None or packet[DESTINATION] != self.agreed.local:
             self._count["bridge.not_the_guests"] += 1
-        elif packet[12:16] == packet[16:20]:
+        elif packet[SOURCE] == packet[DESTINATION]:
             self._count["bridge.forged"] += 1
         elif here is None:
             self._count["bridge.nobody_there"] += 1
@@ -162,11 +175,11 @@ class Bridge:
     # What the guest sends
 
     def _from_guest(self, line: CardLine, packet: bytes, now: float) -> None:
-        total = _length(packet)
+        total = length(packet)
         agreed = self.agreed
         if not total:
             self._count["bridge.malformed"] += 1
-        elif agreed is None or packet[12:16] != agreed.local:
+        elif agreed is None or packet[SOURCE] != agreed.local:
             self._count["bridge.old_address"] += 1  # until its lease is renewed
         elif (action := self._denial(Direction.OUT, packet)) is not None:
             if action is Action.REFUSE:
@@ -188,17 +201,18 @@ class Bridge:
         """None: the rules allow it.  They are asked once a flow, and answers belong to the flow of what they answer."""
         out = direction is Direction.OUT
         asked, others = (self._asked_out, self._asked_in) if out else (self._asked_in, self._asked_out)
-        outside = packet[16:20] if out else packet[12:16]
-        (protocol, *ports), _ = _flow(packet)
-        kind, source, port = packet[9:10], bytes(ports[:2]), bytes(ports[2:])
+        source, destination = packet[SOURCE], packet[DESTINATION]
+        guest, outside = (source, destination) if out else (destination, source)
+        protocol = packet[PROTOCOL]
+        kind = bytes((protocol,))
+        source_port, port = ports(packet, header_length(packet), protocol)
         key = kind + outside + port
         verdict = asked.known(key)
         if verdict is None:
-            back = others.known(kind + outside + source)
+            back = others.known(kind + outside + source_port)
             verdict = back if back is not None and back.action is Action.ALLOW else None
         if verdict is not None and verdict.action is Action.ALLOW:
             return None
-        guest = packet[12:16] if out else packet[16:20]
         question = Question(guest, "", direction, protocol, outside, int.from_bytes(port, "big"))
         verdict = verdict or asked.ask(key, question)
         if verdict.action is Action.ALLOW:
@@ -213,7 +227,7 @@ class Bridge:
             self._count["bridge.queue_full"] += 1
         elif len(packet) <= mtu:
             line.send(packet, key)
-        elif packet[6] << 8 & DONT_FRAGMENT:
+        elif fragment_field(packet) & DONT_FRAGMENT:
             self._complain(card, packet, FRAGMENTATION_NEEDED, mtu, now)
         else:
             for piece in fragment(packet, mtu):
@@ -221,7 +235,7 @@ class Bridge:
 
     def _complain(self, card: CardLine, packet: bytes, code: int, mtu: int, now: float) -> None:
         """Destination Unreachable (RFC 792; `mtu`: RFC 1191 section 4), where it is due and not too often."""
-        hlen = (packet[0] & 0x0F) * 4
+        hlen = header_length(packet)
         self._errors = min(ERRORS_A_SECOND, self._errors + (now - self._errors_at) * ERRORS_A_SECOND)
         self._errors_at = now
         if self._errors < 1.0 or not may_answer(packet, hlen):
@@ -230,7 +244,7 @@ class Bridge:
         self._errors -= 1.0
         self._count["bridge.error_sent"] += 1
         rest = mtu.to_bytes(4, "big")
-        message = build_icmp(SERVER, packet[12:16], UNREACHABLE, code, rest, packet[: hlen + 8])
+        message = build_icmp(SERVER, packet[SOURCE], UNREACHABLE, code, rest, quoted(packet, hlen))
         card.send(message, "icmp.error")
 
     # segment.Uplink
@@ -307,21 +321,10 @@ def _both_hosts(one: int, other: int, prefix: int) -> bool:
     return one & ~mask == other & ~mask and one != other and all(0 < each & mask < mask for each in (one, other))
 
 
-def _length(packet: bytes) -> int:
-    """The total length of an IPv4 packet that may be followed by padding; 0 if it is none."""
-    if len(packet) < 20 or packet[0] >> 4 != 4:
-        return 0
-    hlen, total = (packet[0] & 0x0F) * 4, packet[2] << 8 | packet[3]
-    return total if 20 <= hlen <= total <= len(packet) else 0
-
-
-def _flow(packet: bytes) -> tuple[bytes, bytes]:
+def _flow(packet: bytes) -> tuple[int, bytes, tuple[bytes, bytes]]:
     """What packets of one connection have in common: protocol, addresses, and ports where they are to be seen."""
-    protocol = packet[9]
-    hlen = (packet[0] & 0x0F) * 4
-    whole = not (packet[6] << 8 | packet[7]) & (OFFSET_MASK | 0x2000)
-    ports = packet[hlen : hlen + 4] if whole and protocol in (TCP, UDP) else b""
-    return packet[9:10] + ports, packet[12:20]
+    protocol = packet[PROTOCOL]
+    return protocol, packet[ADDRESSES], ports(packet, header_length(packet), protocol)
 
 
 def _nothing() -> None:

@@ -6,9 +6,10 @@ different ones, and there is no second address for the latter.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 from pppgate.dhcp.clients import mac_key
-from pppgate.dhcp.server import Answer, DhcpServer, Settings
+from pppgate.dhcp.server import DhcpServer, Reply, Settings
 from pppgate.eoppp.bridge import Bridge
 
 
@@ -21,27 +22,31 @@ class BridgeDhcp:
         self._server = DhcpServer(self, self._settings, count)
         self._asking = ""  # the key of the card whose message is being answered
 
-    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float) -> Answer | None:
+    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float, reply: Reply) -> None:
         """A guest that asks before there is an address wants the link; it asks again by itself."""
         if self._bridge.agreed is None:
             self._bridge.calls.wake(now)
         self._asking = mac_key(source_mac)
-        return self._server.receive(payload, source_mac, source, now)
+        self._server.receive(payload, source_mac, source, now, reply)
 
     def _settings(self) -> Settings | None:
         return self._bridge.settings
 
     # dhcp.Leases
 
-    def wish(self, key: str, wanted: bytes | None, now: float) -> bytes | None:
+    def lease(self, key: str, wanted: bytes | None, now: float, answer: Callable[[bytes | None, float], None]) -> None:
+        answer(self._free(now), now)
+
+    def claim(self, key: str, address: bytes, now: float, answer: Callable[[bool, float], None]) -> None:
+        given = self._free(now) == address
+        if given:
+            self._bridge.lend(self._asking, now)
+        answer(given, now)
+
+    def _free(self, now: float) -> bytes | None:
+        """The one address, if the card that asks may have it."""
         agreed = self._bridge.agreed
         return agreed.local if agreed is not None and self._bridge.is_free(self._asking, now) else None
-
-    def bind(self, key: str, address: bytes, now: float) -> bool:
-        if self.wish(key, address, now) != address:
-            return False
-        self._bridge.lend(self._asking, now)
-        return True
 
     def release(self, key: str, address: bytes, now: float) -> None:
         agreed = self._bridge.agreed

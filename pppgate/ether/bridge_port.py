@@ -18,7 +18,7 @@ from nat.dirty import Dirty
 from nat.rules import Asked
 from pppgate.ether.frame import pad
 from pppgate.ether.links.port import FramePort
-from pppgate.tap import Send, Tap
+from pppgate.ether.tap import FrameTap, Send
 from serialport.port import HangUp, Watcher
 
 QUEUE_MOST = 256 * 1024
@@ -97,7 +97,7 @@ class BridgePort:
         dirty: Dirty,
         receive: "Callable[[BridgePort, bytes, float], None]",
         hung_up: "Callable[[BridgePort, str, float], None]",
-        taps: Sequence[Tap] = (),
+        taps: Sequence[FrameTap] = (),
     ) -> None:
         self.port = port
         self.name = port.name

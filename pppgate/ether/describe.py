@@ -3,22 +3,24 @@
 In: frames as they came, however wrong.  Out: one line of text.
 """
 
+from collections import Counter
 from typing import Final
 
-from nat.wire.ipv4 import UDP, dotted
+from nat.wire.ipv4 import UDP, dotted, header_length
+from nat.wire.udp import UDP_HEADER, destination_port
+from pppgate.dhcp import message as dhcp
 from pppgate.ether import arp, frame
 from pppgate.ether.links.port import HEADER
 
 # RFC 2132 section 9.6
 _DHCP_TYPES: Final = ("?", "Discover", "Offer", "Request", "Decline", "Ack", "Nak", "Release", "Inform")
 _TYPES: Final = {0x86DD: "IPv6", 0x8137: "IPX", 0x8100: "VLAN", 0x88A8: "VLAN", 0x88CC: "LLDP"}
-_MAGIC: Final = b"\x63\x82\x53\x63"
 _DHCP_PORTS: Final = (67, 68)
 
 
 def is_control(octets: bytes) -> bool:
     """Whether `-v` shows the frame: ARP, DHCP."""
-    return octets[12:14] == b"\x08\x06" or _is_dhcp(octets)
+    return octets[frame.TYPE] == b"\x08\x06" or _is_dhcp(octets)
 
 
 def describe(octets: bytes) -> str:
@@ -31,13 +33,14 @@ def describe(octets: bytes) -> str:
     if _is_dhcp(octets):
         return f"{way} {_describe_dhcp(octets)}"
     if kind == frame.IPV4 and len(octets) >= HEADER + 20:
-        return f"{way} IPv4 {dotted(octets[26:30])} > {dotted(octets[30:34])}, {len(octets)} octets"
+        ends = f"{dotted(octets[frame.IP_SOURCE])} > {dotted(octets[frame.IP_DESTINATION])}"
+        return f"{way} IPv4 {ends}, {len(octets)} octets"
     name = _TYPES.get(kind, "802.3" if kind <= frame.LENGTH_MOST else f"type {kind:#06x}")
     return f"{way} {name}, {len(octets)} octets"
 
 
 def _describe_arp(payload: bytes) -> str:
-    packet = arp.parse(payload)
+    packet = arp.parse(payload, Counter())  # the trace counts nothing
     if packet is None:
         return "ARP, malformed"
     if packet.operation == arp.REQUEST:
@@ -46,36 +49,29 @@ def _describe_arp(payload: bytes) -> str:
 
 
 def _is_dhcp(octets: bytes) -> bool:
-    if octets[12:14] != b"\x08\x00" or len(octets) < HEADER + 28 or octets[23] != UDP:
+    if octets[frame.TYPE] != b"\x08\x00" or len(octets) < HEADER + 28 or octets[frame.IP_PROTOCOL] != UDP:
         return False
-    head = HEADER + (octets[14] & 0x0F) * 4
-    return int.from_bytes(octets[head + 2 : head + 4], "big") in _DHCP_PORTS
+    packet = octets[HEADER:]
+    return destination_port(packet, header_length(packet)) in _DHCP_PORTS
 
 
 def _describe_dhcp(octets: bytes) -> str:
-    message = octets[HEADER + (octets[14] & 0x0F) * 4 + 8 :]
-    if len(message) < 240:
+    packet = octets[HEADER:]
+    payload = packet[header_length(packet) + UDP_HEADER.size :]
+    if len(payload) < dhcp.FIXED.size + len(dhcp.COOKIE):
         return "BOOTP, truncated"
-    name = _dhcp_type(message) if message[236:240] == _MAGIC else ""
-    offered = message[16:20]
-    has = message[12:16]
-    words = [f"DHCP {name}" if name else f"BOOTP {'Request' if message[0] == 1 else 'Reply'}"]
-    if any(offered):
-        words.append(dotted(offered))
-    if any(has):
-        words.append(f"to {dotted(has)}" if message[0] == 2 else f"from {dotted(has)}")
+    message = dhcp.parse(payload, Counter(), replies=True)  # the trace counts nothing
+    if message is None:
+        return "BOOTP, malformed"
+    kind = message.options.get(dhcp.KIND)
+    request = message.op == dhcp.BOOTREQUEST
+    words = [f"DHCP {_kind(kind[0])}" if kind is not None else f"BOOTP {'Request' if request else 'Reply'}"]
+    if any(message.yiaddr):
+        words.append(dotted(message.yiaddr))
+    if any(message.ciaddr):
+        words.append(f"{'from' if request else 'to'} {dotted(message.ciaddr)}")
     return " ".join(words)
 
 
-def _dhcp_type(message: bytes) -> str:
-    """Option 53, wherever it stands among the options (RFC 2131 section 3: not always the first)."""
-    position = 240
-    while position + 2 < len(message) and message[position] != 255:
-        if message[position] == 0:
-            position += 1
-            continue
-        if message[position] == 53:
-            kind = message[position + 2]
-            return _DHCP_TYPES[kind] if kind < len(_DHCP_TYPES) else f"type {kind}"
-        position += 2 + message[position + 1]
-    return ""
+def _kind(kind: int) -> str:
+    return _DHCP_TYPES[kind] if kind < len(_DHCP_TYPES) else f"type {kind}"

@@ -8,10 +8,19 @@ from string import hexdigits
 from struct import Struct
 from typing import Final
 
-from pppgate.ether.links.port import FRAME_LEAST
+from nat.wire import ipv4
+from pppgate.ether.links.port import FRAME_LEAST, HEADER
 
 HEADER_FIELDS: Final = Struct("!6s6sH")
 """Destination, source, type."""
+DESTINATION: Final = slice(0, 6)
+SOURCE: Final = slice(6, 12)
+TYPE: Final = slice(12, 14)
+# Of an IPv4 packet in a frame, for the paths that look at nothing else of it.
+IP_PROTOCOL: Final = HEADER + ipv4.PROTOCOL
+IP_SOURCE: Final = slice(HEADER + ipv4.SOURCE.start, HEADER + ipv4.SOURCE.stop)
+IP_DESTINATION: Final = slice(HEADER + ipv4.DESTINATION.start, HEADER + ipv4.DESTINATION.stop)
+
 BROADCAST: Final = b"\xff" * 6
 NOBODY: Final = bytes(6)
 """Not an address that a card may have."""

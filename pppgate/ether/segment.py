@@ -19,15 +19,32 @@ from typing import Final, Protocol
 
 from nat.dirty import Dirty
 from nat.rules import ANY, Action, Asked, Direction, Question, RuleSet, deny
-from nat.wire.ipv4 import DONT_FRAGMENT, IPV4, UDP, build_udp, dotted, sum16
+from nat.wire import ipv4
+from nat.wire.checksum import sum16
+from nat.wire.ipv4 import DONT_FRAGMENT, IPV4, UDP, dotted
+from nat.wire.udp import build_udp, destination_port, parse
 from pppgate.dhcp.clients import mac_key
-from pppgate.dhcp.server import Answer
+from pppgate.dhcp.server import Answer, Reply
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort, Neighbour, Way
-from pppgate.ether.frame import ARP, BROADCAST, NOBODY, VLANS, header, is_group, mac_text
+from pppgate.ether.frame import (
+    ARP,
+    BROADCAST,
+    DESTINATION,
+    IP_DESTINATION,
+    IP_PROTOCOL,
+    IP_SOURCE,
+    NOBODY,
+    SOURCE,
+    TYPE,
+    VLANS,
+    header,
+    is_group,
+    mac_text,
+)
 from pppgate.ether.frame import IPV4 as TYPE_IPV4
 from pppgate.ether.links.port import HEADER, FramePort
-from pppgate.tap import Tap
+from pppgate.ether.tap import FrameTap
 from serialport.port import Watcher
 
 MACS_PER_PORT: Final = 64
@@ -47,8 +64,7 @@ _ARP_TYPE: Final = ARP.to_bytes(2, "big")
 _VLAN_TYPES: Final = frozenset(kind.to_bytes(2, "big") for kind in VLANS)
 _NO_ADDRESS: Final = bytes(4)
 _LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
-_FRAGMENT: Final = 0x3FFF
-_UDP_LEAST: Final = 28
+_FRAGMENT: Final = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
 
 
 class Uplink(Protocol):
@@ -77,7 +93,7 @@ class Uplink(Protocol):
 class DhcpService(Protocol):
     """What the segment asks of dhcp.DhcpServer."""
 
-    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float) -> Answer | None: ...
+    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float, reply: Reply) -> None: ...
 
 
 class Learned:
@@ -125,7 +141,7 @@ class Segment:
 
     # Ports
 
-    def attach(self, port: FramePort, now: float, taps: Sequence[Tap] = ()) -> BridgePort:
+    def attach(self, port: FramePort, now: float, taps: Sequence[FrameTap] = ()) -> BridgePort:
         """A cable has come; `start` it. `taps` look at its frames."""
         bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up, taps)
         self.ports[bridge_port] = None
@@ -153,13 +169,13 @@ class Segment:
 
     def receive(self, port: BridgePort, frame: bytes, now: float) -> None:
         """One frame of a guest.  The first lines are the path of nearly all of them: IPv4 of a known host to us."""
-        if frame[:6] == self.mac and frame[12:14] == _IPV4_TYPE:
-            neighbour = self.neighbours.get(frame[26:30])
+        if frame[DESTINATION] == self.mac and frame[TYPE] == _IPV4_TYPE:
+            neighbour = self.neighbours.get(frame[IP_SOURCE])
             if (
                 neighbour is not None
                 and neighbour.port is port
-                and neighbour.mac == frame[6:12]
-                and not (frame[23] == UDP and frame[30:34] == self.address)  # a lease may be renewed
+                and neighbour.mac == frame[SOURCE]
+                and not (frame[IP_PROTOCOL] == UDP and frame[IP_DESTINATION] == self.address)  # a lease may be renewed
             ):
                 neighbour.heard = now
                 neighbour.receive(frame[HEADER:], now)
@@ -167,12 +183,12 @@ class Segment:
         self._receive_other(port, frame, now)
 
     def _receive_other(self, port: BridgePort, frame: bytes, now: float) -> None:
-        source = frame[6:12]
+        source = frame[SOURCE]
         learned = self._learn(port, source, now)
         if learned is None:
             return
-        kind = frame[12:14]
-        destination = frame[:6]
+        kind = frame[TYPE]
+        destination = frame[DESTINATION]
         if kind in _VLAN_TYPES:
             self._count["ether.vlan"] += 1
         elif kind == _ARP_TYPE:
@@ -238,7 +254,7 @@ class Segment:
 
     def _switch(self, port: BridgePort, frame: bytes) -> None:
         """To the port of its destination, or to all others where that is not known (IEEE 802.1D section 7.7)."""
-        learned = self._learned.get(frame[:6])
+        learned = self._learned.get(frame[DESTINATION])
         if learned is not None:
             if learned.port is not port:
                 learned.port.emit(frame)
@@ -250,11 +266,10 @@ class Segment:
     # ARP
 
     def _receive_arp(self, port: BridgePort, learned: Learned, frame: bytes, now: float) -> None:
-        packet = arp.parse(frame[HEADER:])
+        packet = arp.parse(frame[HEADER:], self._count)
         if packet is None:
-            self._count["arp.malformed"] += 1
             return
-        source = frame[6:12]
+        source = frame[SOURCE]
         if packet.sender_mac != source:
             self._count["arp.forged"] += 1
             return
@@ -270,7 +285,7 @@ class Segment:
                 return
         if asked:
             self._answer(port, packet)
-        elif frame[:6] != self.mac:
+        elif frame[DESTINATION] != self.mac:
             self._switch(port, frame)
 
     def _answer(self, port: BridgePort, request: arp.Arp) -> None:
@@ -282,14 +297,14 @@ class Segment:
         if len(frame) < HEADER + IPV4.size:
             self._count["ip.short"] += 1
             return
-        mac, source, destination = frame[6:12], frame[26:30], frame[30:34]
+        mac, source, destination = frame[SOURCE], frame[IP_SOURCE], frame[IP_DESTINATION]
         if self._is_dhcp(frame, destination):
             self._receive_dhcp(port, learned, frame, now)
             return
         neighbour = None if source == _NO_ADDRESS else self._admit(port, learned, mac, source, now)
         if neighbour is None:
             self._count["ip.bad_source"] += 1
-        elif frame[:6] == self.mac:
+        elif frame[DESTINATION] == self.mac:
             neighbour.receive(frame[HEADER:], now)
         elif self._may_cross(neighbour, destination):
             self._switch(port, frame)
@@ -345,35 +360,40 @@ class Segment:
 
     def _is_dhcp(self, frame: bytes, destination: bytes) -> bool:
         """A message to the server, whole and in the simplest of forms: broadcast, or to our own address."""
-        head = HEADER + (frame[14] & 0x0F) * 4
+        packet, card = frame[HEADER:], frame[DESTINATION]
         return (
-            frame[23] == UDP
-            and (frame[14] & 0xF0) == 0x40
-            and not int.from_bytes(frame[20:22], "big") & _FRAGMENT
-            and frame[head + 2 : head + 4] == DHCP_SERVER.to_bytes(2, "big")
+            frame[IP_PROTOCOL] == UDP
+            and ipv4.version(packet) == 4
+            and not ipv4.fragment_field(packet) & _FRAGMENT
+            and destination_port(packet, ipv4.header_length(packet)) == DHCP_SERVER
             and (
-                frame[:6] == self.mac
+                card == self.mac
                 and destination == self.address
-                or frame[:6] == BROADCAST
+                or card == BROADCAST
                 and (destination == _LIMITED_BROADCAST or destination == self.address)
             )
         )
 
     def _receive_dhcp(self, port: BridgePort, learned: Learned, frame: bytes, now: float) -> None:
-        payload = _udp_payload(frame[HEADER:])
-        if payload is None:
+        packet = frame[HEADER:]
+        hlen, total = ipv4.header_length(packet), ipv4.length(packet)
+        # What is wrong with it is not told apart.
+        parsed = parse(packet[:total], hlen, Counter()) if total and not sum16(packet[:hlen]) else None
+        if parsed is None:
             self._count["dhcp.malformed"] += 1
             return
-        mac = frame[6:12]
-        answer = self._dhcp.receive(payload, mac, frame[26:30], now)
-        if answer is not None:
-            learned.key = answer.key
-        keys = _keys(mac, learned)
-        for neighbour in self._behind(mac):
-            if not self._uplink.holds(keys, neighbour.address):
-                self._remove(neighbour, now)  # it has another address now, or gave this one back
-        if answer is None:
+        mac = frame[SOURCE]
+        self._dhcp.receive(parsed[2], mac, frame[IP_SOURCE], now, partial(self._answer_dhcp, port, mac))
+        self._settle(mac, learned, now)
+
+    def _answer_dhcp(self, port: BridgePort, mac: bytes, answer: Answer, now: float) -> None:
+        """The server's answer to a card, which may have gone meanwhile."""
+        learned = self._learned.get(mac)
+        if learned is None or learned.port is not port:
+            self._count["dhcp.too_late"] += 1
             return
+        learned.key = answer.key
+        self._settle(mac, learned, now)
         if answer.said:
             self._say(f"{port.name}: {answer.said}")
         if answer.payload:
@@ -382,23 +402,15 @@ class Segment:
             )
             port.emit(header(answer.mac, self.mac, TYPE_IPV4) + packet)
 
+    def _settle(self, mac: bytes, learned: Learned, now: float) -> None:
+        """The card may have another address now, or have given one back."""
+        keys = _keys(mac, learned)
+        for neighbour in self._behind(mac):
+            if not self._uplink.holds(keys, neighbour.address):
+                self._remove(neighbour, now)
+
 
 def _keys(mac: bytes, learned: Learned) -> tuple[str, ...]:
     """By what the host's leases are known: what it told the DHCP server, and its card's address."""
     own = mac_key(mac)
     return (learned.key, own) if learned.key not in ("", own) else (own,)
-
-
-def _udp_payload(packet: bytes) -> bytes | None:
-    """What a UDP datagram carries; None if any of its lengths or its checksums is wrong."""
-    hlen = (packet[0] & 0x0F) * 4
-    total = int.from_bytes(packet[2:4], "big")
-    length = int.from_bytes(packet[hlen + 4 : hlen + 6], "big")
-    if hlen < 20 or total > len(packet) or total < hlen + 8 or not 8 <= length <= total - hlen:
-        return None
-    if sum16(packet[:hlen]):
-        return None
-    datagram = packet[hlen : hlen + length]
-    if datagram[6:8] != b"\0\0" and (sum16(packet[12:20]) + UDP + length + sum16(datagram)) % 0xFFFF:
-        return None
-    return datagram[8:]

@@ -13,7 +13,7 @@ from scapy.layers.dns import DNS as ScapyDNS
 
 from nat.context import Context
 from nat.deadlines import Deadlines
-from nat.dns import HEADER, MAX_PENDING, MAX_WAITING, RETRY, TRIES, Dns, question_end, reply_limit
+from nat.dns import HEADER, PENDING_MOST, RETRY, TRIES, WAITING_MOST, Dns, question_end, reply_limit
 from nat.host import Host, Resolver
 from nat.icmp import ErrorSender
 from nat.line import Line
@@ -159,8 +159,8 @@ def test_identical_queries_of_a_guest_are_asked_once_cve_2020_25686() -> None:
     assert len(setup.host.sockets) == 1
     setup.arrive(reply_to(setup.sock.sent[0][0]))
     answers = setup.answers()
-    assert len(answers) == MAX_WAITING
-    assert {message[:2] for _, message in answers} == {number.to_bytes(2, "big") for number in range(MAX_WAITING)}
+    assert len(answers) == WAITING_MOST
+    assert {message[:2] for _, message in answers} == {number.to_bytes(2, "big") for number in range(WAITING_MOST)}
 
 
 def test_two_guests_do_not_share() -> None:
@@ -230,9 +230,9 @@ def test_servfail_without_resolvers() -> None:
 
 def test_pending_queries_are_bounded_and_the_rest_fail_at_once() -> None:
     setup = Setup()
-    for number in range(MAX_PENDING + 20):
+    for number in range(PENDING_MOST + 20):
         setup.ask(query(name=f"n{number}.example"))
-    assert len(setup.dns) == MAX_PENDING == len(setup.host.open())
+    assert len(setup.dns) == PENDING_MOST == len(setup.host.open())
     assert setup.count["dns.too_many"] == 20
     assert len(setup.answers()) == 20
     setup.dns.close(0.0)

@@ -13,7 +13,8 @@ from nat.context import Limits
 from nat.echo import OUTSTANDING, EchoFlows
 from nat.host import IP_MTU_DISCOVER, IP_TTL, ORIGIN_ICMP, ORIGIN_LOCAL, Fault
 from nat.icmp import ErrorSender
-from nat.wire.ipv4 import build_icmp, build_ipv4
+from nat.wire.icmp import build_icmp
+from nat.wire.ipv4 import build_ipv4
 from tests.support.fakes import GATEWAY, GUEST, ROUTER, SERVER, Bench, FakeSocket, echo
 from tests.support.oracle import ICMP, sound
 

@@ -15,8 +15,8 @@ from nat.dns import Dns
 from nat.gateway import Gateway
 from nat.rules import Action, Direction, Question, Rules, RuleSet, Verdict
 from nat.station import Station
-from nat.wire.ipv4 import build_udp
 from nat.wire.tcp import SYN, build_segment
+from nat.wire.udp import build_udp
 from pppgate.eoppp.bridge import Bridge
 from pppgate.eoppp.call import Agreed
 from pppgate.ether.bridge_port import Neighbour

@@ -14,7 +14,7 @@ from nat.forward import AGAIN, BATCH, PEERS, Forwards, ForwardSpec, parse_forwar
 from nat.host import Host
 from nat.line import Line
 from nat.rules import Question, Rules
-from nat.wire.ipv4 import build_udp
+from nat.wire.udp import build_udp
 from tests.support.fake_watcher import EpollWatcher
 from tests.support.fakes import GATEWAY, GUEST, Bench, FakeSocket, udp
 from tests.support.oracle import UDP, sound

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nat.fragment import LIFETIME, MAX_DATAGRAMS, MAX_OCTETS, Reassembler, deliver, fragment
+from nat.fragment import DATAGRAMS_MOST, LIFETIME, OCTETS_MOST, Reassembler, deliver, fragment
 from nat.wire.ipv4 import build_ipv4
 from tests.support.fakes import GUEST, SERVER, Bench, fragment_of
 from tests.support.oracle import sound
@@ -200,8 +200,8 @@ def test_a_flood_stays_within_the_bounds() -> None:
         size = random.choice((8, 64, 1480))
         offset = random.randrange(1, 5000) * 8
         setup.feed(fragment_of(bytes(size), offset, more=True, ident=number % 300), number / 1e5)
-        assert len(setup.reassembler._datagrams) <= MAX_DATAGRAMS
-        assert setup.reassembler._cost <= MAX_OCTETS
+        assert len(setup.reassembler._datagrams) <= DATAGRAMS_MOST
+        assert setup.reassembler._cost <= OCTETS_MOST
     assert setup.count["fragment.evicted"] > 100
 
 
@@ -210,7 +210,7 @@ def test_one_huge_datagram_at_a_time_is_held_to_the_octets() -> None:
     for ident in range(60):
         for offset in range(8, 60000, 1480):
             setup.feed(fragment_of(bytes(1480), offset, more=True, ident=ident))
-            assert setup.reassembler._cost <= MAX_OCTETS
+            assert setup.reassembler._cost <= OCTETS_MOST
 
 
 def test_close_forgets_everything() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from nat.host import ORIGIN_ICMP, ORIGIN_LOCAL, Fault
 from nat.icmp import BURST, RATE, ErrorSender, echo_reply, may_answer
-from nat.wire.ipv4 import build_icmp, build_ipv4
+from nat.wire.icmp import build_icmp
+from nat.wire.ipv4 import build_ipv4
 from tests.support.fakes import GATEWAY, GUEST, ROUTER, SERVER, Bench, echo, fragment_of, udp
 from tests.support.oracle import ICMP, IPerror, UDPerror, sound
 

@@ -12,8 +12,11 @@ from nat.dns import Dns
 from nat.gateway import KEEP_AWAY, Gateway
 from nat.rules import Rules
 from nat.station import Station
-from nat.wire.ipv4 import ICMP, UDP, build_icmp, build_ipv4, build_udp, checksum
+from nat.wire.checksum import checksum
+from nat.wire.icmp import build_icmp
+from nat.wire.ipv4 import ICMP, UDP, build_ipv4
 from nat.wire.tcp import ACK, RST, SYN, build_segment
+from nat.wire.udp import build_udp
 from tests.support.tcp_peer import StreamHost
 
 GATEWAY, DNS, GUEST, OTHER = (bytes((10, 0, 2, last)) for last in (2, 3, 15, 16))

@@ -17,8 +17,9 @@ from nat.host import IP_MTU_DISCOVER, IP_TTL, ORIGIN_ICMP, ORIGIN_LOCAL, Fault, 
 from nat.icmp import ErrorSender
 from nat.line import Line
 from nat.rules import Rules
-from nat.udp import BATCH, CONTACTS, PEERS, UdpFlows, parse_udp
+from nat.udp import BATCH, CONTACTS, PEERS, UdpFlows
 from nat.wire.ipv4 import build_ipv4
+from nat.wire.udp import parse as parse_udp
 from tests.support.fake_watcher import EpollWatcher
 from tests.support.fakes import GATEWAY, GUEST, ROUTER, SERVER, Bench, FakeSocket, udp
 from tests.support.oracle import UDP, sound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_card_on_the_same_network_answers_arp() -> None:
         while not (heard := received_frame(card)):
             assert time.monotonic() < deadline
             network.poll(0.001)
-        answer = arp.parse(heard[14:])
+        answer = arp.parse(heard[14:], Counter())
         assert answer is not None and answer.sender == bytes((192, 168, 16, 2)) and heard[:6] == mac
         assert True in levels
 

@@ -16,8 +16,8 @@ from nat.deadlines import Deadlines
 from nat.dns import Dns
 from nat.gateway import Gateway
 from nat.rules import Rules
+from nat.wire.icmp import build_icmp
 from nat.wire.ipv4 import UDP as UDP_PROTOCOL
-from nat.wire.ipv4 import build_icmp
 from pppgate.config import NetworkConfig, build_network
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort
@@ -327,7 +327,7 @@ def test_a_released_address_leaves_the_network_at_once() -> None:
 def test_forwards_find_a_silent_guest_by_asking() -> None:
     lan = Lan(forward=["tcp:8080=80", "udp:5353=10.0.2.40:53"])
     cable = lan.plug()
-    asked = [arp.parse(each[14:]) for each in lan.cables[cable][0].sent]
+    asked = [arp.parse(each[14:], Counter()) for each in lan.cables[cable][0].sent]
     assert [each.target for each in asked if each] == [packed("10.0.2.15"), packed("10.0.2.40")]
     reply = arp.Arp(arp.REPLY, mac(1), packed("10.0.2.15"), lan.router, lan.config.gateway.packed)
     lan.say(cable, arp_frame(reply, to=lan.router))

@@ -17,8 +17,9 @@ from lcp.packet import build
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.line import Line
+from pppgate.ether.tap import Clock
 from pppgate.ppp_end import PppEnd
-from pppgate.tap import Clock, Frame, Receive
+from pppgate.tap import Frame, Receive
 from serialport.port import HangUp, port_status
 from tests.support.faults import Faults
 from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, OtherNcp, Wire, client, lender_of, server

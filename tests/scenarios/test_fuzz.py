@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from lcp.auth.secrets import Anyone
 from lcp.link import Credentials, LinkConfig
 from lcp.packet import build
-from nat.wire.ipv4 import build_icmp, build_ipv4, build_udp
+from nat.wire.icmp import build_icmp
+from nat.wire.ipv4 import build_ipv4
 from nat.wire.tcp import build_segment
+from nat.wire.udp import build_udp
 from tests.support.hostile_inputs import mended, tcp
 from tests.support.serial_world import DNS, GATEWAY, GUEST, OUTSIDE, Canary, SerialWorld
 

@@ -10,7 +10,8 @@ from lcp.events import NetworkUp
 from lcp.link import Credentials, LinkConfig
 from lcp.packet import build, split_protocol
 from nat.tcp.sender import CLOSED
-from nat.wire.ipv4 import build_ipv4, checksum
+from nat.wire.checksum import checksum
+from nat.wire.ipv4 import build_ipv4
 from nat.wire.tcp import build_segment
 from pppgate.session import Session
 from tests.support.fakes import fragment_of

@@ -4,10 +4,10 @@ import errno
 from random import Random
 
 from lcp.packet import build
-from nat.fragment import MAX_DATAGRAMS, MAX_OCTETS
+from nat.fragment import DATAGRAMS_MOST, OCTETS_MOST
 from nat.tcp.sender import RCV_CAPACITY, SND_CAPACITY
-from nat.wire.ipv4 import build_udp
 from nat.wire.tcp import ACK, SYN, build_segment
+from nat.wire.udp import build_udp
 from tests.support.fakes import fragment_of
 from tests.support.serial_world import GUEST, OUTSIDE, Canary, SerialWorld
 
@@ -121,7 +121,7 @@ def test_hostile_fragments() -> None:
         packet = fragment_of(piece, offset, more=more, ident=ident, destination=OUTSIDE)
         station.receive(packet, world.now)
         if n % 100 == 0:
-            assert len(reassembler._datagrams) <= MAX_DATAGRAMS and reassembler._cost <= MAX_OCTETS
+            assert len(reassembler._datagrams) <= DATAGRAMS_MOST and reassembler._cost <= OCTETS_MOST
     world.wait(31)
     assert not reassembler._datagrams and reassembler._cost == 0
     canary.finish()

@@ -8,8 +8,9 @@ import pytest
 
 from nat.host import Host
 from nat.rules import Action, Direction, Question, Rules
-from nat.wire.ipv4 import build_ipv4, build_udp
+from nat.wire.ipv4 import build_ipv4
 from nat.wire.tcp import SYN
+from nat.wire.udp import build_udp
 from tests.support.fake_watcher import EpollWatcher
 from tests.support.fakes import fragment_of
 from tests.support.hostile_inputs import echo, mended, query, tcp, udp, with_options

@@ -117,11 +117,18 @@ class Bench:
     def _in_use(self, address: bytes, key: str) -> bool:
         return address in self.used and self.used[address] != key
 
+    def hear(self, payload: bytes, mac: bytes, source: bytes, now: float) -> Answer | None:
+        """What the server answers at once."""
+        answers: list[Answer] = []
+        self.server.receive(payload, mac, source, now, lambda answer, now: answers.append(answer))
+        assert len(answers) <= 1
+        return answers[0] if answers else None
+
     def give(
         self, payload: bytes, now: float = 0.0, *, source: bytes = NOWHERE, mac: bytes | None = None
     ) -> Reply | None:
         """What the server answers, read; None when it is silent.  By default the frame comes from chaddr."""
-        answer = self.server.receive(payload, payload[28:34] if mac is None else mac, source, now)
+        answer = self.hear(payload, payload[28:34] if mac is None else mac, source, now)
         return read(answer) if answer is not None and answer.payload else None
 
     def ask(self, *arguments: Any, now: float = 0.0, source: bytes = NOWHERE, **fields: Any) -> Reply:

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from nat.wire.ipv4 import build_icmp, build_udp
+from nat.wire.icmp import build_icmp
+from nat.wire.udp import build_udp
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE = range(1, 8)
 BROADCAST = b"\xff" * 6

@@ -10,7 +10,8 @@ import sys
 import time
 
 from nat.host import Host, Resolver
-from nat.wire.ipv4 import build_icmp, build_udp
+from nat.wire.icmp import build_icmp
+from nat.wire.udp import build_udp
 from tests.support import tcp_peer
 from tests.support.fake_watcher import EpollWatcher
 from tests.support.serial_world import DNS, GATEWAY, GUEST, SerialWorld

@@ -11,7 +11,9 @@ from nat.deadlines import Deadlines
 from nat.host import Fault, Resolver
 from nat.line import Line
 from nat.rules import Rules
-from nat.wire.ipv4 import build_icmp, build_ipv4, build_udp
+from nat.wire.icmp import build_icmp
+from nat.wire.ipv4 import build_ipv4
+from nat.wire.udp import build_udp
 from tests.support.watching import Watching
 
 GATEWAY = bytes((10, 0, 2, 2))

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from pppgate.tap import Clock, Frame, P, Receive, Send
+from pppgate.ether.tap import Clock, P, Send
+from pppgate.tap import Frame, Receive
 
 
 class Faults:

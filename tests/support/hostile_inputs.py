@@ -11,8 +11,11 @@ from typing import Any
 
 from lcp import fcs
 from lcp.packet import build
-from nat.wire.ipv4 import build_icmp, build_ipv4, build_udp, checksum
+from nat.wire.checksum import checksum
+from nat.wire.icmp import build_icmp
+from nat.wire.ipv4 import build_ipv4
 from nat.wire.tcp import ACK, FIN, RST, SYN, build_segment
+from nat.wire.udp import build_udp
 from tests.support.fakes import fragment_of
 from tests.support.serial_world import DNS, GATEWAY, GUEST, OUTSIDE, Canary, SerialWorld
 

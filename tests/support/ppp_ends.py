@@ -14,8 +14,9 @@ from lcp.link import LinkConfig
 from lcp.packet import build, split_protocol
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
+from pppgate.ether.tap import Clock, P, Send
 from pppgate.ppp_end import PppEnd
-from pppgate.tap import Clock, Frame, P, Receive, Send, Tap
+from pppgate.tap import Frame, Receive, Tap
 from serialport.port import Port, Timer, Watcher, port_status
 from tests.support.watching import Watching
 

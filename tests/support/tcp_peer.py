@@ -16,7 +16,8 @@ from nat.flight import Flight
 from nat.icmp import ErrorSender
 from nat.tcp.flow import TcpFlow
 from nat.tcp.flows import TcpFlows
-from nat.wire.ipv4 import IPV4, TCP, checksum
+from nat.wire.checksum import checksum
+from nat.wire.ipv4 import IPV4, TCP
 from nat.wire.tcp import ACK, FIN, PSH, RST, SYN, build_segment, sack_option, syn_options
 from tests.support.watching import Watching
 

@@ -480,7 +480,7 @@ def test_a_data_offset_that_lies_is_dropped(offset: int) -> None:
     packet[32] = offset << 4
     packet[36:38] = b"\0\0"
     pseudo = bytes(packet[12:20]) + b"\0\x06" + (len(packet) - 20).to_bytes(2, "big")
-    from nat.wire.ipv4 import checksum
+    from nat.wire.checksum import checksum
 
     packet[36:38] = checksum(pseudo + bytes(packet[20:])).to_bytes(2, "big")
     script.table.receive(bytes(packet), script.now)

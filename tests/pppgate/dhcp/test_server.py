@@ -1,14 +1,15 @@
 """The DHCP server in every state of a client (RFC 2131 section 4.3), BOOTP, and what it must not be talked into."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pppgate.dhcp.leases import GRACE
-from pppgate.dhcp.server import Settings
+from pppgate.dhcp.leases import GRACE, PoolLeases
+from pppgate.dhcp.server import WAITING_MOST, Answer, DhcpServer, Settings
 from tests.support.dhcp_bench import (
     ACK,
     BROADCAST,
@@ -253,7 +254,7 @@ def test_inform_from_an_address_that_stands_in_the_ip_header_only() -> None:
 def test_a_released_address_is_the_last_to_go_to_somebody_else_and_comes_back() -> None:
     bench = Bench()
     bench.lease()
-    answer = bench.server.receive(message(RELEASE, [(54, GATEWAY)], ciaddr=FIRST), MAC, FIRST, 1.0)
+    answer = bench.hear(message(RELEASE, [(54, GATEWAY)], ciaddr=FIRST), MAC, FIRST, 1.0)
     assert answer is not None and not answer.payload and answer.said == "52:54:00:12:34:56 has given 10.0.2.15 back"
     assert bench.pool.holder(FIRST) is None
     assert bench.lease(OTHER_MAC, now=2.0) == ip(16)
@@ -423,7 +424,7 @@ def test_every_truncation(kind: int | None) -> None:
     end = boundaries[-1]
     for length in range(len(whole)):
         bench = Bench()
-        answer = bench.server.receive(whole[:length], MAC, NOWHERE, 0.0)
+        answer = bench.hear(whole[:length], MAC, NOWHERE, 0.0)
         if length < 240 or kind is None:
             assert answer is None and len(bench.leases) == 0
         inside = 240 < length < end and length not in boundaries
@@ -446,7 +447,7 @@ def test_a_hundred_thousand_hardware_addresses_from_one_card() -> None:
     template = bytearray(message(DISCOVER))
     for number in range(100_000):
         template[30:34] = number.to_bytes(4, "big")
-        bench.server.receive(bytes(template), MAC, NOWHERE, number / 1000)
+        bench.hear(bytes(template), MAC, NOWHERE, number / 1000)
     assert bench.count == {"dhcp.chaddr": 100_000} and len(bench.leases) == 1
 
 
@@ -454,7 +455,7 @@ def test_thousands_of_cards_that_only_ask_leave_room_for_one_that_means_it() -> 
     bench = Bench()
     for number in range(3_000):
         mac = b"\x02\x00" + number.to_bytes(4, "big")
-        bench.server.receive(message(DISCOVER, [(61, b"\0id" + mac)], mac=mac), mac, NOWHERE, number / 1000)
+        bench.hear(message(DISCOVER, [(61, b"\0id" + mac)], mac=mac), mac, NOWHERE, number / 1000)
         if number % 1000 == 500:
             bench.lease(b"\x06\x00" + number.to_bytes(4, "big"), now=number / 1000)
     bound = [bench.pool.holder(ip(last)) for last in range(256)]
@@ -524,7 +525,7 @@ def test_typed_at_random(area: bytes, kind: int | None, sname: bytes, file: byte
     bench = Bench()
     first = b"" if kind is None else bytes((53, 1, kind))
     whole = message(None, area=COOKIE + first + area, sname=sname[:64], file=file[:128], ciaddr=ciaddr, flags=flags)
-    answer = bench.server.receive(whole, MAC, NOWHERE, 0.0)
+    answer = bench.hear(whole, MAC, NOWHERE, 0.0)
     if answer is None:
         assert sum(bench.count.values()) == 1
     elif answer.payload:
@@ -537,9 +538,94 @@ def test_typed_at_random(area: bytes, kind: int | None, sname: bytes, file: byte
 @given(st.binary(max_size=400))
 def test_random_octets_lease_nothing_to_a_stranger(payload: bytes) -> None:
     bench = Bench()
-    assert bench.server.receive(payload, MAC, NOWHERE, 0.0) is None
+    assert bench.hear(payload, MAC, NOWHERE, 0.0) is None
     assert sum(bench.count.values()) == 1 and len(bench.leases) == 0
 
 
 def test_settings_can_be_imported_from_the_server() -> None:
     assert Settings(GATEWAY, 24, (), (), 1500, 60.0).search == ()
+
+
+# Leases that take their time
+
+
+class Slow:
+    """Leases that answer when they are told to; what they answer is the pool's."""
+
+    def __init__(self, leases: PoolLeases) -> None:
+        self.leases = leases
+        self.answers: list[Callable[[float], None]] = []
+
+    def lease(self, key: str, wanted: bytes | None, now: float, answer: Callable[[bytes | None, float], None]) -> None:
+        self.answers.append(lambda now: self.leases.lease(key, wanted, now, answer))
+
+    def claim(self, key: str, address: bytes, now: float, answer: Callable[[bool, float], None]) -> None:
+        self.answers.append(lambda now: self.leases.claim(key, address, now, answer))
+
+    def release(self, key: str, address: bytes, now: float) -> None:
+        self.leases.release(key, address, now)
+
+    def decline(self, key: str, address: bytes, now: float) -> None:
+        self.leases.decline(key, address, now)
+
+    def holder(self, address: bytes) -> str | None:
+        return self.leases.holder(address)
+
+
+class SlowBench(Bench):
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = Slow(self.leases)
+        self.server = DhcpServer(self.slow, lambda: self.settings, self.count)
+        self.answers: list[tuple[Answer, float]] = []
+
+    def say(self, payload: bytes, now: float = 0.0) -> None:
+        self.server.receive(payload, payload[28:34], NOWHERE, now, lambda *answer: self.answers.append(answer))
+
+    def decide(self, now: float) -> None:
+        self.slow.answers.pop(0)(now)
+
+
+def test_an_answer_comes_when_the_leases_have_decided() -> None:
+    bench = SlowBench()
+    bench.say(message(DISCOVER))
+    assert not bench.answers
+    bench.decide(3.0)
+    ((answer, now),) = bench.answers
+    assert now == 3.0 and answer.payload[16:20] == FIRST
+    bench.say(message(REQUEST, [(50, FIRST), (54, GATEWAY)]), 4.0)
+    assert len(bench.answers) == 1
+    bench.decide(9.0)
+    assert bench.answers[1][0].said.endswith("has leased 10.0.2.15")
+    bench.say(message(None, mac=MAC[:5] + b"\x77"), 10.0)  # BOOTP is two questions
+    bench.decide(11.0)
+    assert len(bench.answers) == 2
+    bench.decide(12.0)
+    assert bench.answers[2][1] == 12.0 and not bench.slow.answers
+
+
+def test_a_client_that_repeats_itself_is_asked_about_once() -> None:
+    bench = SlowBench()
+    for _ in range(5):
+        bench.say(message(DISCOVER))
+    assert len(bench.slow.answers) == 1 and bench.count == {"dhcp.repeated": 4}
+    bench.decide(1.0)
+    assert len(bench.answers) == 1
+
+
+def test_a_client_that_asks_something_else_meanwhile_hears_that_only() -> None:
+    bench = SlowBench()
+    bench.say(message(DISCOVER))
+    bench.say(message(REQUEST, [(50, FIRST)]))
+    bench.decide(1.0)
+    assert not bench.answers
+    bench.decide(2.0)
+    ((answer, _),) = bench.answers
+    assert answer.said.endswith("has leased 10.0.2.15")
+
+
+def test_who_waits_is_bounded() -> None:
+    bench = SlowBench()
+    for number in range(WAITING_MOST + 3):
+        bench.say(message(DISCOVER, mac=MAC[:4] + number.to_bytes(2, "big")))
+    assert len(bench.slow.answers) == WAITING_MOST and bench.count == {"dhcp.too_many": 3}

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from nat.dirty import Dirty
 from nat.line import Line
 from nat.rules import Asked, PppRules
-from nat.wire.ipv4 import DONT_FRAGMENT, build_ipv4, build_udp, checksum, is_host
+from nat.wire.checksum import checksum
+from nat.wire.ipv4 import DONT_FRAGMENT, build_ipv4, is_host
+from nat.wire.udp import build_udp
+from pppgate.dhcp.server import Answer
 from pppgate.eoppp.bridge import (
     ERRORS_A_SECOND,
     FLOW_MOST,
@@ -335,9 +338,11 @@ def ask(
     it: Rig, dhcp: BridgeDhcp, payload: bytes, mac: bytes = MAC, now: float = NOW
 ) -> tuple[int, bytes, dict[int, bytes]]:
     """(kind, address, options) of the answer; kind 0: none."""
-    answer = dhcp.receive(payload, mac, bytes(4), now)
-    if answer is None or not answer.payload:
+    answers: list[Answer] = []
+    dhcp.receive(payload, mac, bytes(4), now, lambda answer, now: answers.append(answer))
+    if not answers or not answers[0].payload:
         return 0, b"", {}
+    (answer,) = answers
     options = dhcp_options(answer.payload)
     return options[53][0], answer.payload[16:20], options
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nat.wire.ipv4 import TCP, build_ipv4, build_udp
+from nat.wire.ipv4 import TCP, build_ipv4
+from nat.wire.udp import build_udp
 from pppgate.eoppp.card_line import CARD_MOST, FLOWS_MOST, PAGE, QUIET, CardLine
 
 SERVER, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 15))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nat.wire.ipv4 import build_udp
+from nat.wire.udp import build_udp
 from pppgate.ether import arp
 from pppgate.ether.describe import describe, is_control
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header

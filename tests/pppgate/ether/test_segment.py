@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from nat.dirty import Dirty
 from nat.rules import PppRules, RuleSet
-from nat.wire.ipv4 import build_ipv4, build_udp
-from pppgate.dhcp.server import Answer
+from nat.wire.ipv4 import build_ipv4
+from nat.wire.udp import build_udp
+from pppgate.dhcp.server import Answer, Reply
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import (
     BUSY_FRAMES,
@@ -142,10 +143,13 @@ class FakeDhcp:
     def __init__(self) -> None:
         self.heard: list[tuple[bytes, bytes, bytes]] = []
         self.answer: Answer | None = None
+        self.replies: list[Reply] = []
 
-    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float) -> Answer | None:
+    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float, reply: Reply) -> None:
         self.heard.append((payload, source_mac, source))
-        return self.answer
+        self.replies.append(reply)
+        if self.answer is not None:
+            reply(self.answer, now)
 
 
 class World:
@@ -210,7 +214,7 @@ def who_has(source_mac: bytes, source: bytes, target: bytes) -> bytes:
 
 
 def reply_in(frame: bytes) -> arp.Arp:
-    packet = arp.parse(frame[14:])
+    packet = arp.parse(frame[14:], Counter())
     assert packet is not None and len(frame) == 60
     return packet
 
@@ -665,3 +669,33 @@ def test_a_line_that_each_write_fills_again_gets_one_turn_a_wake_up() -> None:
     again(world.now)
     world.flush()
     assert world.heard(0)
+
+
+def discover(number: int, payload: bytes = b"discover") -> bytes:
+    return header(BROADCAST, mac(number), IPV4) + build_udp(bytes(4), 68, b"\xff" * 4, 67, payload)
+
+
+def test_the_answer_to_a_card_may_come_later() -> None:
+    world = World()
+    world.say(0, discover(1))
+    (reply,) = world.dhcp.replies
+    reply(Answer(b"offer" * 60, b"\xff" * 4, BROADCAST, "words", "ether 01aa"), 3.0)
+    world.flush()
+    (frame,) = world.ports[0].sent
+    assert frame.endswith(b"offer" * 60) and not world.ports[1].sent and world.said[-1] == "port 0: words"
+
+
+@pytest.mark.parametrize("again", (False, True), ids=("gone", "on another cable now"))
+def test_the_answer_to_a_card_that_has_gone_goes_nowhere(again: bool) -> None:
+    world = World()
+    world.say(0, discover(1))
+    (reply, *_) = world.dhcp.replies
+    world.ports[0].gone = True
+    world.say(0)
+    if again:
+        world.say(1, discover(1))
+    said = list(world.said)
+    reply(Answer(b"offer" * 60, b"\xff" * 4, BROADCAST, "words", "ether 01aa"), 3.0)
+    world.flush()
+    assert not world.ports[0].sent and not world.ports[1].sent
+    assert world.count["dhcp.too_late"] == 1 and world.said == said
