@@ -39,6 +39,7 @@ from nat.tcp.sender import (
     TcpSender,
     Timer,
 )
+from nat.wire.ipv4 import dotted
 from nat.wire.tcp import (
     ACK,
     FIN,
@@ -90,6 +91,19 @@ class TcpFlow(TcpSender):
         self.rcv_mss = 536
         self.fin_at = -1  # where a FIN that came ahead of a gap stands
         self.quick_acks = QUICK_ACKS
+
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data.  Times in seconds, sizes in octets."""
+        local, port = self.key[4:8], int.from_bytes(self.key[10:12], "big")
+        return {
+            "protocol": "tcp",
+            "guest_port": self.guest_port,
+            "outside": f"{dotted(local)}:{port}",
+            "state": self.state.value,
+            "to_host": self.delivery.size,
+            "to_guest": self.snd_nxt - self.snd_una,
+            "idle": now - self.last_activity,
+        }
 
     # The handshake
 
