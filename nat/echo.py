@@ -9,8 +9,10 @@ is prohibited, and the person who runs the gateway how to permit it: no reply is
 """
 
 import math
+from collections.abc import Iterator
 from errno import EAGAIN, EINTR, EMSGSIZE
 from functools import partial
+from itertools import islice
 from socket import CMSG_SPACE, IPPROTO_IP, inet_aton, inet_ntoa, socket
 from sys import byteorder
 from typing import Final, NamedTuple
@@ -21,7 +23,7 @@ from nat.host import EXHAUSTED, IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_PMTUDISC_DON
 from nat.icmp import ErrorSender, unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question
-from nat.udp import ASKED
+from nat.udp import ASKED, TOLD_MOST
 from nat.wire.icmp import (
     CODE,
     ECHO,
@@ -50,6 +52,7 @@ from nat.wire.ipv4 import (
     PROTOCOL,
     SOURCE,
     TTL,
+    dotted,
     fragment_field,
     header_length,
     quoted,
@@ -90,6 +93,16 @@ class EchoFlow:
         self.deadline = math.inf
         self.queued = math.inf
 
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data.  Times in seconds."""
+        return {
+            "protocol": "icmp",
+            "identifier": int.from_bytes(self.guest_id, "big"),
+            "outside": [dotted(address) for address in islice(self.contacts, TOLD_MOST)],
+            "more_outside": max(0, len(self.contacts) - TOLD_MOST),
+            "idle": now - self.used,
+        }
+
     def tick(self, now: float) -> None:
         end = self.used + self.flows.idle
         if now < end:
@@ -121,6 +134,9 @@ class EchoFlows:
 
     def __len__(self) -> int:
         return len(self._flows)
+
+    def __iter__(self) -> Iterator[EchoFlow]:
+        return iter(self._flows.values())
 
     def receive(self, packet: bytes, hlen: int, now: float) -> None:
         """An ICMP packet from the guest to the outside."""

@@ -128,6 +128,10 @@ class Forwards:
         deny(question, verdict, context.count, context.notify)
         return False
 
+    def status(self) -> list[dict[str, object]]:
+        """What each is, as plain data."""
+        return [listener.status() for listener in self._listeners]
+
     def close(self) -> None:
         for listener in self._listeners:
             listener.close()
@@ -172,6 +176,10 @@ class _TcpForward:
                 context.notify(f"A caller for {dotted(self._guest)} was refused: that guest is not connected.")
             context.count["forward.refused"] += 1
             stream.reset()
+
+    def status(self) -> dict[str, object]:
+        resting = self.deadline != math.inf
+        return {"protocol": "tcp", "guest": dotted(self._guest), "guest_port": self._guest_port, "resting": resting}
 
     def tick(self, now: float) -> None:
         self._forwards.context.host.watch_read(self._sock.fileno(), self.on_read)
@@ -261,6 +269,10 @@ class _UdpForward:
         except OSError as error:
             name = "forward.udp_error" if unreachable_code(error.errno or 0) is not None else "forward.udp_busy"
             self.forwards.context.count[name] += 1
+
+    def status(self) -> dict[str, object]:
+        guest, callers = dotted(self._guest), len(self._callers)
+        return {"protocol": "udp", "guest": guest, "guest_port": self._guest_port, "callers": callers}
 
     def drop(self, caller: _Caller) -> None:
         self._callers.pop(caller.name, None)

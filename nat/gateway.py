@@ -15,7 +15,7 @@ from nat.rules import DNS_PORT, Action, Direction, Question, deny
 from nat.station import Station
 from nat.stream import StreamSocket
 from nat.tcp.flows import NoRoute
-from nat.wire.ipv4 import DESTINATION, TCP
+from nat.wire.ipv4 import DESTINATION, TCP, dotted
 from nat.wire.udp import destination_port
 
 # A guest that hung up finds its connections again for so long (the classic slirp keeps them as long).
@@ -131,6 +131,17 @@ class Gateway:
         again by itself when it has a packet."""
         for station in self.stations.values():
             station.tcp.ask_again(now)
+
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data."""
+        return {
+            "network": self.context.network,
+            "address": dotted(self.address),
+            "dns": dotted(self.dns.address),
+            "dns_outstanding": len(self.dns),
+            "forwards": self.forwards.status(),
+            "stations": [station.status(now) for station in self.stations.values()],
+        }
 
     def close(self, now: float) -> None:
         self.forwards.close()

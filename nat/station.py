@@ -6,7 +6,8 @@ another guest, to the gateway's own services, or to the flows that lead to the o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from typing import Protocol
 
 from nat.context import Context
@@ -33,6 +34,7 @@ from nat.wire.ipv4 import (
     OFFSET_MASK,
     TCP,
     UDP,
+    dotted,
     fragment_field,
     header_length,
     one_hop_further,
@@ -40,7 +42,13 @@ from nat.wire.ipv4 import (
     without_options,
 )
 
+FLOWS_TOLD_MOST = 1000
+"""Flows of a guest that its status lists."""
 _FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
+
+
+class _Flow(Protocol):
+    def status(self, now: float) -> dict[str, object]: ...
 
 
 class Network(Protocol):
@@ -166,6 +174,21 @@ class Station:
     @property
     def has_flows(self) -> bool:
         return bool(self.tcp.flows or self.tcp.connecting or len(self.udp) or len(self.echo))
+
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data.  Times in seconds, sizes in octets; `more_flows` are not listed."""
+        line, tcp = self.line, self.tcp
+        flows: Iterable[_Flow] = islice(chain(tcp.flows.values(), self.udp, self.echo), FLOWS_TOLD_MOST)
+        return {
+            "guest": dotted(line.address),
+            "who": self.who,
+            "up": line.up,
+            "mtu": line.mtu,
+            "queued": line.queued,
+            "connecting": len(tcp.connecting),
+            "flows": [flow.status(now) for flow in flows],
+            "more_flows": max(0, len(tcp.flows) + len(self.udp) + len(self.echo) - FLOWS_TOLD_MOST),
+        }
 
     def tick(self, now: float) -> None:
         """The guest has been away for too long."""

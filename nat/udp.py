@@ -10,7 +10,9 @@ works with this one, and for a server there is --forward.
 """
 
 import math
+from collections.abc import Iterator
 from errno import EAGAIN, EINTR, EMSGSIZE
+from itertools import islice
 from socket import IPPROTO_IP, inet_aton, inet_ntoa, socket
 from typing import Final, NamedTuple
 
@@ -21,11 +23,12 @@ from nat.icmp import ErrorSender, unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question, Verdict
 from nat.wire.icmp import TIME_EXCEEDED, TTL_EXCEEDED, UNREACHABLE
-from nat.wire.ipv4 import DESTINATION, DONT_FRAGMENT, TTL, UDP, fragment_field, header_length, quoted
+from nat.wire.ipv4 import DESTINATION, DONT_FRAGMENT, TTL, UDP, dotted, fragment_field, header_length, quoted
 from nat.wire.udp import DATAGRAM_MOST, build_udp, parse
 
 BATCH: Final = 32  # datagrams read in one wake-up
 PEERS: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors
+TOLD_MOST: Final = 8  # destinations of a flow that its status names
 CONTACTS: Final = 256  # for each flow: addresses from which answers are let in
 ASKED: Final = 1.0
 """Seconds for which a verdict holds: the host's own addresses change without notice, so that the rules are asked again
@@ -96,6 +99,16 @@ class UdpFlow:
             self.used = now
             flows.answer(self, address, port, payload)
 
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data.  Times in seconds."""
+        return {
+            "protocol": "udp",
+            "guest_port": self.port,
+            "outside": [f"{dotted(address)}:{port}" for address, port in islice(self.peers, TOLD_MOST)],
+            "more_outside": max(0, len(self.peers) - TOLD_MOST),
+            "idle": now - self.used,
+        }
+
     def tick(self, now: float) -> None:
         end = self.used + self.idle
         if now < end:
@@ -123,6 +136,9 @@ class UdpFlows:
 
     def __len__(self) -> int:
         return len(self._flows)
+
+    def __iter__(self) -> Iterator[UdpFlow]:
+        return iter(self._flows.values())
 
     def receive(self, packet: bytes, hlen: int, now: float) -> None:
         """A UDP packet from the guest to the outside."""

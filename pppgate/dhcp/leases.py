@@ -106,6 +106,14 @@ class PoolLeases:
     def holder(self, address: bytes) -> str | None:
         return self._pool.holder(address)
 
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data.  `left`: seconds; what has none lasts for ever."""
+        return {
+            "offers": [_told(*each, now) for each in self._offers.items()],
+            "leases": [_told(*each, now) for each in self._bound.items()],
+            "aside": [dotted(address) for address in self._aside],
+        }
+
     def __len__(self) -> int:
         return len(self._offers) + len(self._bound)
 
@@ -199,6 +207,12 @@ class PoolLeases:
     def _put_back(self, address: bytes) -> None:
         del self._aside[address]
         self._pool.release(_nobody(address))
+
+
+def _told(key: str, held: tuple[bytes, float], now: float) -> dict[str, object]:
+    address, until = held
+    told: dict[str, object] = {"key": key, "address": dotted(address)}
+    return told if until == math.inf else {**told, "left": max(0.0, until - now)}
 
 
 def _nobody(address: bytes) -> str:

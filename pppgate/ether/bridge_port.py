@@ -16,7 +16,8 @@ from typing import NamedTuple, Protocol
 
 from nat.dirty import Dirty
 from nat.rules import Asked
-from pppgate.ether.frame import pad
+from nat.wire.ipv4 import dotted
+from pppgate.ether.frame import mac_text, pad
 from pppgate.ether.links.port import FramePort
 from pppgate.ether.tap import FrameTap, Send
 from serialport.port import HangUp, Watcher
@@ -81,6 +82,11 @@ class Neighbour:
         """When it last sent something."""
         self.line, self.receive = arrive(self)
 
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data.  Times in seconds."""
+        address, mac = dotted(self.address), mac_text(self.mac)
+        return {"address": address, "mac": mac, "port": self.port.name, "idle": now - self.heard}
+
     def kick(self) -> None:
         """The line has packets that it did not have before."""
         self.port.ready[self] = None
@@ -123,6 +129,11 @@ class BridgePort:
         self._resting = False  # the port is not watched, but looked at again soon
         self._turn = -math.inf  # the wake-up that was written in last
         self._sent = 0  # octets, in that wake-up
+
+    def status(self) -> dict[str, object]:
+        """What it is, as plain data.  `counters`: what was dropped, by name."""
+        counters = dict(self.count + self.port.count)
+        return {"name": self.name, "queued": self._queued, "blocked": self._blocked, "counters": counters}
 
     def start(self) -> None:
         self._watcher.watch_read(self.port.fd, self.on_readable)

@@ -165,6 +165,17 @@ class Segment:
         for port in list(self.ports):
             port.hang_up("closed here", now)
 
+    def status(self, now: float) -> dict[str, object]:
+        """What it is, as plain data."""
+        return {
+            "network": self._network,
+            "address": dotted(self.address),
+            "mac": mac_text(self.mac),
+            "ports": [port.status() for port in self.ports],
+            "macs": len(self._learned),
+            "neighbours": [neighbour.status(now) for neighbour in self.neighbours.values()],
+        }
+
     # Frames
 
     def receive(self, port: BridgePort, frame: bytes, now: float) -> None:

@@ -1,5 +1,6 @@
 """Leases from the pool of the NAT; and several clients against the server, with a model of who has what."""
 
+import json
 import math
 from ipaddress import IPv4Network
 
@@ -27,6 +28,24 @@ class Case:
 
     def _in_use(self, address: bytes, key: str) -> bool:
         return address in self.used and self.used[address] != key
+
+
+def test_what_the_leases_say_that_they_are() -> None:
+    case = Case()
+    assert case.leases.bind("a", ip(4), 0.0)
+    case.leases.wish("b", None, 10.0)
+    case.leases.bind("c", ip(5), 10.0)
+    case.leases.decline("c", ip(5), 10.0)
+    status = case.leases.status(20.0)
+    assert json.loads(json.dumps(status, allow_nan=False)) == status
+    assert status == {
+        "offers": [{"key": "b", "address": "10.0.2.2", "left": HOLD - 10}],
+        "leases": [{"key": "a", "address": "10.0.2.4", "left": 80 + GRACE}],
+        "aside": ["10.0.2.5"],
+    }
+    for_ever = Case(lease=math.inf)
+    for_ever.leases.bind("a", ip(4), 0.0)
+    assert for_ever.leases.status(1e9)["leases"] == [{"key": "a", "address": "10.0.2.4"}]
 
 
 def test_a_wish_is_the_same_when_asked_again_and_held_a_while() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 
@@ -699,3 +700,21 @@ def test_the_answer_to_a_card_that_has_gone_goes_nowhere(again: bool) -> None:
     world.flush()
     assert not world.ports[0].sent and not world.ports[1].sent
     assert world.count["dhcp.too_late"] == 1 and world.said == said
+
+
+def test_what_a_segment_says_that_it_is() -> None:
+    world = World()
+    world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))
+    status = world.segment.status(2.0)
+    assert json.loads(json.dumps(status, allow_nan=False)) == status
+    assert status == {
+        "network": "",
+        "address": "10.0.2.2",
+        "mac": "52:55:0a:00:02:02",
+        "ports": [
+            {"name": "port 0", "queued": 0, "blocked": False, "counters": {}},
+            {"name": "port 1", "queued": 0, "blocked": False, "counters": {}},
+        ],
+        "macs": 1,
+        "neighbours": [{"address": "10.0.2.15", "mac": "52:54:00:12:00:01", "port": "port 0", "idle": 2.0}],
+    }
