@@ -10,10 +10,12 @@ outstanding twice.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from socket import inet_pton, socket
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from nat.context import Context
 from nat.fragment import deliver
@@ -133,11 +135,25 @@ class _Pending:
         )
 
 
+class Names(Protocol):
+    """Who knows names that are asked for before any resolver is."""
+
+    def resolve(self, query: bytes, now: float, answer: Callable[[bytes | None, float], None]) -> None:
+        """`answer` is called once, at once or later: with a whole response, whatever its id; None: ask the resolvers.
+        They are asked after RETRY seconds in any case."""
+
+
+class NoNames:
+    def resolve(self, query: bytes, now: float, answer: Callable[[bytes | None, float], None]) -> None:
+        answer(None, now)
+
+
 class Dns:
     """The relay at `address` for all guests of one network."""
 
-    def __init__(self, context: Context, address: bytes) -> None:
+    def __init__(self, context: Context, address: bytes, names: Names | None = None) -> None:
         self.address = address
+        self._names = names or NoNames()
         self.count = context.count
         self._rules = context.rules
         self._network = context.network
@@ -181,7 +197,17 @@ class Dns:
             self._fail(pending)
             return
         self._pending[key] = pending
-        self.ask(pending, now)
+        self._deadlines.arm(pending, now + RETRY)
+        self._names.resolve(query, now, partial(self._named, pending))
+
+    def _named(self, pending: _Pending, response: bytes | None, now: float) -> None:
+        """What those who know names say; too late once a resolver has been asked."""
+        if pending.tries or self._pending.get(pending.key) is not pending:
+            return
+        if response is None:
+            self.ask(pending, now)
+        else:
+            self.finish(pending, response)
 
     def tcp_upstream(self) -> tuple[bytes, int] | None:
         """Where a guest's TCP connection to `address` port 53 leads: the first resolver; None if there is none."""

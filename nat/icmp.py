@@ -4,6 +4,7 @@ In: the packet that caused it, and what went wrong, from a flow or from the erro
 Out: ICMP packets on the guest's line.  It knows no sockets.
 """
 
+import math
 from errno import (
     EACCES,
     ECONNREFUSED,
@@ -61,14 +62,33 @@ _CODES: Final = {
     EPERM: PROHIBITED,
 }
 
-# A token bucket for each line (RFC 1812 section 4.3.2.8): traceroute's bursts pass, a flood does not.
-RATE: Final = 50.0  # messages a second
+RATE: Final = 50.0
+"""Messages a second."""
 BURST: Final = 50.0
 
 
 def unreachable_code(errno: int) -> int | None:
     """The code of Destination Unreachable that says what an errno says; None when there is none."""
     return _CODES.get(errno)
+
+
+class Budget:
+    """How many errors a line may get (RFC 1812 section 4.3.2.8): traceroute's bursts pass, a flood does not."""
+
+    __slots__ = ("_tokens", "_last")
+
+    def __init__(self) -> None:
+        self._tokens = BURST
+        self._last = -math.inf
+
+    def take(self, now: float) -> bool:
+        """False: it is used up."""
+        self._tokens = min(BURST, self._tokens + max(0.0, now - self._last) * RATE)
+        self._last = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
 
 class ErrorSender:
@@ -80,8 +100,7 @@ class ErrorSender:
         self._notify = context.notify
         self._line = line
         self._gateway = gateway
-        self._tokens = BURST
-        self._last = -1e9
+        self._budget = Budget()
         self._identification = context.random.getrandbits(16)
 
     def deny(self, question: Question, verdict: Verdict, packet: bytes, hlen: int, now: float) -> None:
@@ -108,12 +127,9 @@ class ErrorSender:
         if not may_answer(packet, hlen):
             self._count["icmp.error_not_due"] += 1
             return False
-        self._tokens = min(BURST, self._tokens + max(0.0, now - self._last) * RATE)
-        self._last = now
-        if self._tokens < 1.0:
+        if not self._budget.take(now):
             self._count["icmp.error_rate"] += 1
             return False
-        self._tokens -= 1.0
         self._count["icmp.error_sent"] += 1
         self._identification = (self._identification + 1) & 0xFFFF
         message = build_icmp(

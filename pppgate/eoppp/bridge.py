@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from nat.fragment import fragment
-from nat.icmp import may_answer
+from nat.icmp import Budget, may_answer
 from nat.line import FLOW_LIMIT, Line
 from nat.rules import Action, Asked, Direction, Question, RuleSet, deny
 from nat.wire.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, PROHIBITED, UNREACHABLE, build_icmp
@@ -49,7 +49,6 @@ LINE_MOST: Final = 256 * 1024
 """Octets of all flows."""
 HELD_MOST: Final = 32 * 1024
 """Octets that may wait while the link is coming up."""
-ERRORS_A_SECOND: Final = 50.0  # RFC 1812 section 4.3.2.8
 
 
 class Addresses(Protocol):
@@ -125,8 +124,7 @@ class Bridge:
         self._neighbours: dict[bytes, tuple[Neighbour, CardLine]] = {}
         self._holder = ""  # the key of the card that has the address, while it is a neighbour or has a lease
         self._leased_until = 0.0
-        self._errors = ERRORS_A_SECOND
-        self._errors_at = 0.0
+        self._errors = Budget()
 
     @property
     def line(self) -> Line:
@@ -236,12 +234,9 @@ class Bridge:
     def _complain(self, card: CardLine, packet: bytes, code: int, mtu: int, now: float) -> None:
         """Destination Unreachable (RFC 792; `mtu`: RFC 1191 section 4), where it is due and not too often."""
         hlen = header_length(packet)
-        self._errors = min(ERRORS_A_SECOND, self._errors + (now - self._errors_at) * ERRORS_A_SECOND)
-        self._errors_at = now
-        if self._errors < 1.0 or not may_answer(packet, hlen):
+        if not may_answer(packet, hlen) or not self._errors.take(now):
             self._count["bridge.error_not_sent"] += 1
             return
-        self._errors -= 1.0
         self._count["bridge.error_sent"] += 1
         rest = mtu.to_bytes(4, "big")
         message = build_icmp(SERVER, packet[SOURCE], UNREACHABLE, code, rest, quoted(packet, hlen))

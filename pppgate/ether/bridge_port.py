@@ -35,7 +35,7 @@ TAKE_LOSSLESS = 3 * 1024
 BUSY_FRAMES = 16
 BUSY_WITHIN = 0.002
 """A guest that sends so many frames in so many seconds is busy: 12 Mbit/s of pure acknowledgements, 90 of data."""
-REST = 0.001
+PAUSE = 0.001
 """Seconds between two looks at a busy guest's port."""
 TURN_MOST = 256 * 1024
 """Octets written in one turn, so that a very fast reader does not keep the others waiting."""
@@ -122,11 +122,11 @@ class BridgePort:
         self._hung_up = hung_up
         self._queue: deque[bytes] = deque()
         self._queued = 0
-        self._rest: list[bytes] = []  # what the port has not taken
+        self._left_over: list[bytes] = []  # what the port has not taken
         self._blocked = False
         self._since = 0.0
         self._heard = 0  # frames since then
-        self._resting = False  # the port is not watched, but looked at again soon
+        self._paused = False  # the port is not watched, but looked at again soon
         self._turn = -math.inf  # the wake-up that was written in last
         self._sent = 0  # octets, in that wake-up
 
@@ -166,15 +166,15 @@ class BridgePort:
             self._since, self._heard = now, 0
         self._heard += got
         if self._heard >= BUSY_FRAMES:
-            if not self._resting:
-                self._resting = True
+            if not self._paused:
+                self._paused = True
                 self._watcher.unwatch_read(self.port.fd)
-            self._watcher.call_at(now + REST, self._look)
-        elif self._resting:
-            self._resting = False
+            self._watcher.call_at(now + PAUSE, self._read_again)
+        elif self._paused:
+            self._paused = False
             self._watcher.watch_read(self.port.fd, self.on_readable)
 
-    def _look(self, now: float) -> None:
+    def _read_again(self, now: float) -> None:
         if not self.closed:
             self.on_readable(now)
 
@@ -187,7 +187,7 @@ class BridgePort:
         if self._blocked:
             self._watcher.unwatch_write(self.port.fd)
         self._queue.clear()
-        self._rest.clear()
+        self._left_over.clear()
         self.port.close()
         self._hung_up(self, reason, now)
 
@@ -216,18 +216,18 @@ class BridgePort:
         elif self._sent >= TURN_MOST:
             return  # what its packets have woken brings it here again; `_again` follows
         while self._sent < TURN_MOST:
-            frames = self._rest or self._take()
+            frames = self._left_over or self._take()
             if not frames:
                 return
             taken = self.send(frames)
             if taken < len(frames):
-                self._rest = frames[taken:]
+                self._left_over = frames[taken:]
                 self._blocked = True
                 self._watcher.watch_write(self.port.fd, self._on_writable)
                 return
-            self._rest = []
+            self._left_over = []
             self._sent += sum(map(len, frames))
-        self._watcher.call_at(now, self._again)
+        self._watcher.call_at(now, self._flush_again)
 
     def _take(self) -> list[bytes]:
         """The frames that go next: what waits beside the lines, then a share of each line."""
@@ -254,6 +254,6 @@ class BridgePort:
         self._watcher.unwatch_write(self.port.fd)
         self.mark()
 
-    def _again(self, _now: float) -> None:
+    def _flush_again(self, _now: float) -> None:
         self._sent = 0
         self.mark()

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from errno import ECONNREFUSED, EMFILE, ENETUNREACH
 from random import Random
 
@@ -389,3 +390,45 @@ def test_over_real_sockets() -> None:
         assert bytes(sound(packet)[UDP].payload)[:2] == b"\x11\x11"
         assert context.count["dns.resolver_failed"] == 1
         host.close()
+
+
+class Known:
+    """Somebody who knows names and takes the time for it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, Callable[[bytes | None, float], None]]] = []
+
+    def resolve(self, query: bytes, now: float, answer: Callable[[bytes | None, float], None]) -> None:
+        self.asked.append((query, answer))
+
+
+def test_who_knows_names_is_asked_before_the_resolvers() -> None:
+    setup = Setup()
+    known = Known()
+    setup.dns = Dns(setup.context, DNS, known)
+    message = query()
+    setup.ask(message)
+    setup.ask(message)
+    ((asked, answer),) = known.asked
+    assert asked == message and not setup.host.sockets
+    answer(reply_to(query(0x9999)), 0.5)
+    assert setup.answers() == [(5000, reply_to(message))] and len(setup.dns) == 0
+    setup.ask(query(name="elsewhere"))
+    known.asked[1][1](None, 1.0)
+    assert len(setup.host.sockets) == 1
+
+
+@pytest.mark.parametrize("response", (None, reply_to(query())))
+def test_an_answer_that_comes_too_late_is_not_heard(response: bytes | None) -> None:
+    setup = Setup()
+    known = Known()
+    setup.dns = Dns(setup.context, DNS, known)
+    setup.ask(query())
+    setup.deadlines.expire(RETRY)
+    assert len(setup.host.sockets) == 1
+    known.asked[0][1](response, 2.0)
+    assert len(setup.host.sockets) == 1 and not setup.out()
+    setup.arrive(reply_to(setup.sock.sent[0][0]))
+    assert len(setup.answers()) == 1
+    known.asked[0][1](response, 3.0)
+    assert not setup.out() and len(setup.host.sockets) == 1

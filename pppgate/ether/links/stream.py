@@ -34,13 +34,13 @@ class Cutter:
         self.trouble = ""
         """A clause about the peer, once a length was nonsense; nothing more is cut then."""
         self._count = count
-        self._rest = b""
+        self._begun = b""
         self._skip = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes."""
-        if self._rest:
-            data = self._rest + data
+        if self._begun:
+            data = self._begun + data
         at = 0
         if self._skip:
             at = min(self._skip, len(data))
@@ -63,7 +63,7 @@ class Cutter:
                 at = last + 4
                 break
             at = stop
-        self._rest = data[at:]
+        self._begun = data[at:]
         return frames
 
     def _leave_out(self, size: int) -> bool:
@@ -82,7 +82,7 @@ class StreamPort(SocketPort):
     def __init__(self, name: str, sock: socket.socket, closed: Callable[[], None]) -> None:
         super().__init__(name, sock, closed)
         self._cutter = Cutter(self.count)
-        self._rest = b""  # of the frame that is partly written
+        self._unsent = b""  # of the frame that is partly written
 
     def receive(self) -> list[bytes]:
         """See FramePort."""
@@ -113,28 +113,28 @@ class StreamPort(SocketPort):
             for frame in batch:
                 pieces.append(_LENGTH.pack(len(frame)))
                 pieces.append(frame)
-            if self._rest:
-                pieces[:2] = [b"", self._rest]
+            if self._unsent:
+                pieces[:2] = [b"", self._unsent]
             try:
                 sent = self._sock.sendmsg(pieces)
             except (BlockingIOError, InterruptedError):
                 return taken
             except OSError:
-                self._rest = b""
+                self._unsent = b""
                 return len(frames)  # `receive` tells of the end
             taken += self._account(pieces, sent)
-            if self._rest:
+            if self._unsent:
                 return taken
         return taken
 
     def _account(self, pieces: list[bytes], sent: int) -> int:
         """How many whole frames `sent` octets are, and what is left of the one after them, if it was begun."""
-        self._rest = b""
+        self._unsent = b""
         for number in range(0, len(pieces), 2):
             size = len(pieces[number]) + len(pieces[number + 1])
             if sent < size:
                 if sent:
-                    self._rest = (pieces[number] + pieces[number + 1])[sent:]
+                    self._unsent = (pieces[number] + pieces[number + 1])[sent:]
                 return number // 2
             sent -= size
         return len(pieces) // 2

@@ -55,7 +55,7 @@ def test_nothing_that_comes_raises_or_is_kept(pieces: list[bytes]) -> None:
     cutter = Cutter(Counter())
     for piece in pieces:
         cutter.feed(piece)
-        assert len(cutter._rest) < 4 + FRAME_MOST
+        assert len(cutter._begun) < 4 + FRAME_MOST
 
 
 def test_octet_by_octet() -> None:
@@ -76,7 +76,7 @@ def test_a_long_frame_is_not_kept_while_it_comes() -> None:
     count: Counter[str] = Counter()
     cutter = Cutter(count)
     assert cutter.feed(struct.pack("!I", LENGTH_MOST) + bytes(30000)) == []
-    assert cutter._rest == b""
+    assert cutter._begun == b""
     assert cutter.feed(bytes(LENGTH_MOST - 30001)) == []
     assert cutter.feed(b"\0" + framed(bytes(60))) == [bytes(60)]
     assert count == {"ether.long": 1}
@@ -88,7 +88,7 @@ def test_nonsense_ends_it_after_the_frames_before() -> None:
     assert cutter.feed(framed(bytes(60)) + b"GET / HTTP/1.0\r\n\r\n") == [bytes(60)]
     assert "sent 1195725856 as the length of a frame" in cutter.trouble
     assert count == {"ether.bad_length": 1}
-    assert cutter._rest == b""
+    assert cutter._begun == b""
 
 
 # -- ports
@@ -170,7 +170,7 @@ def test_partial_writes_lose_and_repeat_nothing(sizes: list[int], reads: list[in
     rest, stream, turn = list(frames), b"", 0
     while rest:
         del rest[: port.send(rest)]
-        assert len(port._rest) < 4 + FRAME_MOST
+        assert len(port._unsent) < 4 + FRAME_MOST
         stream += theirs.recv(reads[turn % len(reads)])
         turn += 1
     port.close()
