@@ -56,17 +56,21 @@ class PoolLeases:
         self._end_due(now)
         self._forget_if_lost(key)
         if key in self._bound:
-            return self._bound[key][0]
+            address = self._bound[key][0]
+            if not self._in_use(address, key):
+                return address
+            self._drop(key)  # or it would be offered for ever what it cannot have
+            self._set_aside(address, now)
         if wanted is not None and self._in_use(wanted, key):
             wanted = None
         full = len(self) >= KEYS_MOST and key not in self._offers
         full = full and not self._withdraw() and not self._end_unused()
-        address = None if full else self._find(key, wanted, now)
+        found = None if full else self._find(key, wanted, now)
         self._offers.pop(key, None)
-        if address is not None:
-            self._offers[key] = (address, now + HOLD)
+        if found is not None:
+            self._offers[key] = (found, now + HOLD)
         self._arm()
-        return address
+        return found
 
     def bind(self, key: str, address: bytes, now: float) -> bool:
         """Where it cannot be, nothing is held and nothing in the pool's memory moves: anybody may try any address."""

@@ -57,6 +57,15 @@ def test_a_wish_is_the_same_when_asked_again_and_held_a_while() -> None:
     assert case.leases.wish("b", ip(2), 99.0) == ip(2)
 
 
+def test_who_finds_another_host_at_its_address_is_offered_another() -> None:
+    case = Case()
+    assert case.leases.bind("a", ip(2), 0.0)
+    case.used[ip(2)] = "a static host"
+    assert not case.leases.bind("a", ip(2), 1.0)
+    assert case.leases.wish("a", None, 1.0) == ip(3)
+    assert case.leases.bind("a", ip(3), 1.0)
+
+
 def test_an_offer_may_be_replaced_by_a_wish_and_a_lease_may_not() -> None:
     case = Case()
     case.leases.wish("a", None, 0.0)
