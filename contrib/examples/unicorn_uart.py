@@ -135,7 +135,7 @@ def received(machine: Machine) -> bytes:
 
 
 def configure_request(identifier: int) -> bytes:
-    """LCP's first packet, framed: one option, the magic number (RFC 1661, 6.4)."""
+    """LCP's first packet, framed: one option, the magic number (RFC 1661 section 6.4)."""
     return b"~" + Framer().frame(Protocol.LCP, build(1, identifier, b"\x05\x06\x12\x34\x56\x78"))
 
 

@@ -95,6 +95,7 @@ class Guest:
         except pexpect.EOF:
             raise GuestError(f"the guest died in {command!r}:\n{self.tail()}") from None
         match = self.console.match
+        assert isinstance(match, re.Match)
         text = str(self.console.before or "").replace("\r\n", "\n").replace("\r", "")
         return int(match.group(1)), text.strip("\n")
 
@@ -113,6 +114,7 @@ class Guest:
     def kill(self) -> None:
         """End it as a power cut would; what it left on the host is removed."""
         if self.console is not None:
+            assert self.console.pid is not None
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.console.pid, signal.SIGKILL)
             with contextlib.suppress(pexpect.ExceptionPexpect, OSError):

@@ -18,13 +18,13 @@ def pool() -> Pool:
     return Pool(NET, [ip(2), ip(3)], ip(15))
 
 
-def test_first_guest_then_upwards():
+def test_first_guest_then_upwards() -> None:
     p = pool()
     assert [p.lease(key) for key in "abc"] == [ip(15), ip(16), ip(17)]
     assert p.holder(ip(16)) == "b" and p.holder(ip(99)) is None
 
 
-def test_the_same_again_while_held_and_when_it_redials():
+def test_the_same_again_while_held_and_when_it_redials() -> None:
     p = pool()
     assert p.lease("a") == p.lease("a") == ip(15)
     p.release("a")
@@ -32,7 +32,7 @@ def test_the_same_again_while_held_and_when_it_redials():
     assert p.lease("a") == ip(15)
 
 
-def test_a_wish_in_the_network_and_free_is_granted():
+def test_a_wish_in_the_network_and_free_is_granted() -> None:
     p = pool()
     assert p.lease("a", ip(99)) == ip(99)
     assert p.lease("a") == ip(99)
@@ -40,19 +40,19 @@ def test_a_wish_in_the_network_and_free_is_granted():
     assert p.holder(ip(99)) == "a"
 
 
-def test_a_wish_that_cannot_be_granted_is_as_none():
+def test_a_wish_that_cannot_be_granted_is_as_none() -> None:
     for wish in (ip(0), ip(2), ip(3), ip(255), bytes(4), b"\xc0\xa8\x00\x01", b"", b"12345"):
         assert pool().lease("a", wish) == ip(15), wish
 
 
-def test_a_new_wish_gives_the_old_address_back():
+def test_a_new_wish_gives_the_old_address_back() -> None:
     p = pool()
     p.lease("a")
     assert p.lease("a", ip(77)) == ip(77)
     assert p.lease("b") == ip(15)
 
 
-def test_a_full_network_takes_from_those_who_left_longest_ago_and_then_has_none():
+def test_a_full_network_takes_from_those_who_left_longest_ago_and_then_has_none() -> None:
     p = Pool(IPv4Network("10.0.2.0/29"), [ip(1)], ip(2))
     assert [p.lease(str(i)) for i in range(6)] == [ip(2), ip(3), ip(4), ip(5), ip(6), None]
     p.release("3")
@@ -61,7 +61,7 @@ def test_a_full_network_takes_from_those_who_left_longest_ago_and_then_has_none(
     assert p.lease("1") == ip(3) and p.lease("3") is None
 
 
-def test_two_address_networks():
+def test_two_address_networks() -> None:
     p = Pool(IPv4Network("10.0.2.0/31"), [ip(0)], ip(1))
     assert p.lease("a") == ip(1) and p.lease("b") is None
 
@@ -70,7 +70,7 @@ steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([None, "re
 
 
 @given(steps)
-def test_nobody_shares_and_nothing_reserved_is_lent(actions):
+def test_nobody_shares_and_nothing_reserved_is_lent(actions: list[tuple[str, str | int | None]]) -> None:
     net = IPv4Network("10.0.2.0/29")
     p = Pool(net, [ip(2)], ip(3))
     held: dict[str, bytes] = {}
@@ -79,7 +79,7 @@ def test_nobody_shares_and_nothing_reserved_is_lent(actions):
             p.release(key)
             held.pop(key, None)
             continue
-        address = p.lease(key, None if what is None else ip(what))
+        address = p.lease(key, ip(what) if isinstance(what, int) else None)
         if address is None:
             assert len(held) == 5 and key not in held
             continue

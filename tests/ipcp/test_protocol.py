@@ -21,29 +21,45 @@ ADDRESSES, VJ, ADDRESS, DNS1, NBNS1, DNS2, NBNS2 = 1, 2, 3, 129, 130, 131, 132
 VJ_VALUE = b"\x00\x2d\x0f\x01"
 OTHER = bytes((10, 0, 2, 99))
 
+Options = list[tuple[int, bytes]]
+
+
+def packets_of(sent: list[bytes]) -> list[ControlPacket]:
+    """Each of them is sound."""
+    packets = [parse(each) for each in sent]
+    assert None not in packets
+    return [packet for packet in packets if packet is not None]
+
+
+def ipcp_of(end: End) -> Ipcp:
+    assert end.ipcp is not None
+    return end.ipcp
+
 
 def opened_lcp(end: End | None = None) -> tuple[End, int, bytes]:
     """A server whose LCP is open with a guest played by the test; (server, id, data) of its first request."""
     end = end or server(echo_interval=0.0)
     end.link.up(0.0)
-    request = parse(end.taken()[0])
+    request = packets_of(end.taken())[0]
     end.give(Code.CONFIGURE_ACK, request.id, request.data)
     end.give(Code.CONFIGURE_REQUEST, 1)
-    (first,) = map(parse, end.taken(IPCP))
+    (first,) = packets_of(end.taken(IPCP))
     assert first.code == Code.CONFIGURE_REQUEST
     return end, first.id, first.data
 
 
-def answer_to(end: End, options, identifier: int = 1):
+def answer_to(end: End, options: Options, identifier: int = 1) -> tuple[Code, Options]:
     """What the server answers to a Configure-Request; its own further requests are left out."""
     end.give(Code.CONFIGURE_REQUEST, identifier, spell(options), protocol=IPCP)
-    answers = [parse(p) for p in end.taken(IPCP)]
+    answers = packets_of(end.taken(IPCP))
     (answer,) = [packet for packet in answers if packet.code != Code.CONFIGURE_REQUEST]
     assert answer.id == identifier
-    return Code(answer.code), walk(answer.data)
+    named = walk(answer.data)
+    assert named is not None
+    return Code(answer.code), named
 
 
-def test_own_address_is_in_the_first_request_and_scapy_reads_it():
+def test_own_address_is_in_the_first_request_and_scapy_reads_it() -> None:
     end = server()
     wire = Wire(end, client())
     wire.up()
@@ -73,7 +89,7 @@ def test_own_address_is_in_the_first_request_and_scapy_reads_it():
         ([(ADDRESS, b"\x0a\x00")], (Code.CONFIGURE_NAK, [(ADDRESS, GUEST)])),
     ],
 )
-def test_answer(asked, answer):
+def test_answer(asked: Options, answer: tuple[Code, Options]) -> None:
     end, _, _ = opened_lcp()
     assert answer_to(end, asked) == answer
 
@@ -95,53 +111,55 @@ def converge(end: End, options: list[tuple[int, bytes]]) -> int:
 WINDOWS = [(ADDRESS, ZERO), (VJ, VJ_VALUE), (DNS1, ZERO), (NBNS1, ZERO), (DNS2, ZERO), (NBNS2, ZERO)]
 
 
-def test_three_rounds_for_every_option_order():
+def test_three_rounds_for_every_option_order() -> None:
     for order in itertools.permutations(WINDOWS):
         end, _, _ = opened_lcp()
         assert converge(end, list(order)) == 3
-        assert end.ipcp.remote == GUEST
+        assert ipcp_of(end).remote == GUEST
 
 
 @pytest.mark.parametrize("count", range(len(WINDOWS) + 1))
-def test_three_rounds_for_every_choice_of_options(count):
+def test_three_rounds_for_every_choice_of_options(count: int) -> None:
     for chosen in itertools.combinations(WINDOWS, count):
         end, _, _ = opened_lcp()
         assert converge(end, list(chosen)) <= 3
 
 
-def test_pppd_given_no_addresses_is_up_in_two_round_trips():
+def test_pppd_given_no_addresses_is_up_in_two_round_trips() -> None:
     """What pppd sends by itself: 0.0.0.0 and VJ; it takes our address as it comes."""
     end, identifier, data = opened_lcp()
     end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
     assert converge(end, [(ADDRESS, ZERO), (VJ, VJ_VALUE)]) == 3
-    assert end.ipcp.opened and end.ipcp.local == GATEWAY and end.ipcp.remote == GUEST
+    ipcp = ipcp_of(end)
+    assert ipcp.opened and ipcp.local == GATEWAY and ipcp.remote == GUEST
 
 
-def test_a_guest_that_sends_no_address_at_all_is_let_in_after_max_failure():
+def test_a_guest_that_sends_no_address_at_all_is_let_in_after_max_failure() -> None:
     end, identifier, data = opened_lcp()
     end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
     answers = [answer_to(end, [], i)[0] for i in range(6)]
     assert answers == [Code.CONFIGURE_NAK] * 5 + [Code.CONFIGURE_ACK]
-    assert end.ipcp.opened and end.ipcp.remote == GUEST
+    assert ipcp_of(end).opened and ipcp_of(end).remote == GUEST
 
 
-def test_a_guest_that_insists_on_a_foreign_address_sees_it_rejected_after_max_failure():
+def test_a_guest_that_insists_on_a_foreign_address_sees_it_rejected_after_max_failure() -> None:
     end, _, _ = opened_lcp()
     foreign = [(ADDRESS, b"\xc0\xa8\x00\x07")]
     answers = [answer_to(end, foreign, i)[0] for i in range(6)]
     assert answers == [Code.CONFIGURE_NAK] * 5 + [Code.CONFIGURE_REJECT]
 
 
-def test_a_guest_that_would_have_our_address_otherwise_is_told_again():
+def test_a_guest_that_would_have_our_address_otherwise_is_told_again() -> None:
     end, identifier, data = opened_lcp()
     end.give(Code.CONFIGURE_NAK, identifier, spell([(ADDRESS, ZERO)]), protocol=IPCP)
-    (again,) = map(parse, end.taken(IPCP))
+    (again,) = packets_of(end.taken(IPCP))
     assert again.data == data and again.id != identifier
     end.give(Code.CONFIGURE_REJECT, again.id, data, protocol=IPCP)
-    (bare,) = map(parse, end.taken(IPCP))
+    (bare,) = packets_of(end.taken(IPCP))
     assert bare.data == b""
     end.give(Code.CONFIGURE_ACK, bare.id, b"", protocol=IPCP)
-    assert converge(end, [(ADDRESS, GUEST)]) == 1 and end.ipcp.opened and end.ipcp.local == GATEWAY
+    assert converge(end, [(ADDRESS, GUEST)]) == 1
+    assert ipcp_of(end).opened and ipcp_of(end).local == GATEWAY
 
 
 # Leases that take time
@@ -278,7 +296,7 @@ def test_no_address_left():
     assert answer_to(end, [(ADDRESS, ZERO)]) == (Code.CONFIGURE_REJECT, [(ADDRESS, ZERO)])
 
 
-def test_without_name_servers_the_dns_options_are_rejected():
+def test_without_name_servers_the_dns_options_are_rejected() -> None:
     lender = pool()
     end = End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: lender.lease("x", wanted))), 1)
     end, _, _ = opened_lcp(end)
@@ -288,7 +306,7 @@ def test_without_name_servers_the_dns_options_are_rejected():
     )
 
 
-def test_two_name_servers():
+def test_two_name_servers() -> None:
     lender = pool()
     second = bytes((9, 9, 9, 9))
     a = End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: lender.lease("x", wanted)), [DNS, second]), 1)
@@ -296,48 +314,51 @@ def test_two_name_servers():
     wire = Wire(a, b)
     wire.up()
     wire.settle()
-    assert b.ipcp.dns == a.ipcp.dns == [DNS, second]
+    assert ipcp_of(b).dns == ipcp_of(a).dns == [DNS, second]
 
 
 @pytest.mark.parametrize("code", range(8, 12))
-def test_ipcp_codes_8_to_11_get_code_reject(code):
+def test_ipcp_codes_8_to_11_get_code_reject(code: int) -> None:
     end, _, _ = opened_lcp()
     end.give(code, 9, b"\x11\x22\x33\x44", protocol=IPCP)
-    assert [parse(p).code for p in end.taken(IPCP)] == [Code.CODE_REJECT]
+    assert [packet.code for packet in packets_of(end.taken(IPCP))] == [Code.CODE_REJECT]
 
 
-def test_callbacks():
+def test_callbacks() -> None:
     end, identifier, data = opened_lcp()
-    calls = []
-    end.ipcp.on_up = lambda now: calls.append(("up", end.ipcp.remote))
-    end.ipcp.on_down = lambda now: calls.append(("down", end.ipcp.remote))
+    calls: list[tuple[str, bytes | None]] = []
+    ipcp = ipcp_of(end)
+    ipcp.on_up = lambda now: calls.append(("up", ipcp.remote))
+    ipcp.on_down = lambda now: calls.append(("down", ipcp.remote))
     end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
     answer_to(end, [(ADDRESS, GUEST)])
     end.give(Code.CONFIGURE_REQUEST, 1, now=2.0)
-    assert calls == [("up", GUEST), ("down", GUEST)] and end.ipcp.state == State.STARTING
+    assert calls == [("up", GUEST), ("down", GUEST)] and ipcp.state == State.STARTING
 
 
-def test_a_server_that_announces_0_0_0_0_is_told_a_name_and_got_past():
+def test_a_server_that_announces_0_0_0_0_is_told_a_name_and_got_past() -> None:
     """As the classic slirp does, which then closes IPCP unless it was told another; pppd hangs up on it."""
     a = End(LinkConfig(), Ipcp.server(ZERO, lender_of(lambda wanted: GUEST)), 1)
     b = client()
     wire = Wire(a, b)
     wire.up()
     wire.settle()
-    assert b.ipcp.opened and b.ipcp.local == GUEST and b.ipcp.remote is None  # it stayed with 0.0.0.0
+    ipcp = ipcp_of(b)
+    assert ipcp.opened and ipcp.local == GUEST and ipcp.remote is None  # it stayed with 0.0.0.0
 
 
-def test_a_server_without_an_address_may_take_the_name():
+def test_a_server_without_an_address_may_take_the_name() -> None:
     """slirp asks anew with what it was told; so does another client, which has no address to give us either."""
     a, b = client(seed=1), client(seed=2)
     wire = Wire(a, b)
     wire.up()
     wire.settle()
-    assert a.ipcp.opened and b.ipcp.opened and b.ipcp.remote == STAND_IN == a.ipcp.local
+    ours, theirs = ipcp_of(a), ipcp_of(b)
+    assert ours.opened and theirs.opened and theirs.remote == STAND_IN == ours.local
 
 
 @pytest.mark.parametrize("times", range(1, 6))
-def test_a_client_names_a_server_no_more_than_twice(times):
+def test_a_client_names_a_server_no_more_than_twice(times: int) -> None:
     end, _, _ = opened_lcp(client())
     for n in range(times):
         code, named = answer_to(end, [(ADDRESS, ZERO)], n + 1)
@@ -351,7 +372,7 @@ options = st.lists(
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.one_of(options, st.binary(max_size=60)))))
-def test_any_packets(packets):
+def test_any_packets(packets: list[tuple[int, int, bytes]]) -> None:
     end, _, _ = opened_lcp()
     for code, identifier, data in packets:
         end.give(code, identifier, data, protocol=IPCP)

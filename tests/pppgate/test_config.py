@@ -2,6 +2,7 @@
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -121,7 +122,7 @@ def test_any_forward_is_read_or_refused(spec: str) -> None:
     st.integers(1, 65535),
 )
 def test_every_forward_survives_being_written_and_read(
-    protocol: str, bind: object, port: int, guest: IPv4Address | None, guest_port: int
+    protocol: Literal["tcp", "udp"], bind: object, port: int, guest: IPv4Address | None, guest_port: int
 ) -> None:
     forward = Forward(protocol, str(bind), port, guest, guest_port)
     assert parse_forward(str(forward)) == forward

@@ -49,7 +49,7 @@ def test_a_wrong_ack_of_our_syn_is_reset_and_the_call_goes_on(ack: int) -> None:
     script = Called()
     (reset,) = script.answer(SYN | ACK, ack=ack)
     assert reset.flags == RST and reset.sequence == (script.syn.sequence + ack) & MASK
-    assert script.flow.state is State.SYN_SENT
+    assert script.flow.state.name == "SYN_SENT"
     assert script.answer(RST | ACK, ack=ack) == [] and script.table.flows
     assert script.answer(RST) == [] and script.table.flows  # a RST without ACK says nothing here
     assert script.answer(FIN) == [] and script.table.flows

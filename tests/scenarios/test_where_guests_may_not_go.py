@@ -16,6 +16,8 @@ from tests.support.fakes import fragment_of
 from tests.support.hostile_inputs import echo, mended, query, tcp, udp, with_options
 from tests.support.serial_world import DNS, GATEWAY, GUEST, Canary, SerialWorld
 
+pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+
 OWN = bytes((198, 51, 100, 7))  # an address of the host
 DESTINATIONS = [
     (127, 0, 0, 1), (127, 0, 0, 2), (127, 0, 1, 1), (127, 1, 2, 3), (127, 127, 127, 127), (127, 255, 255, 254),
@@ -111,7 +113,7 @@ def visited() -> Iterator[tuple[int, socket.socket, socket.socket]]:
 def test_no_server_of_this_host_is_visited(visited: tuple[int, socket.socket, socket.socket]) -> None:
     """What counts is the server's log.  With real sockets, and this machine's addresses."""
     port, stream, datagrams = visited
-    host = Host(EpollWatcher(), [])  # type: ignore[arg-type]
+    host = Host(EpollWatcher(), [])
     world = SerialWorld()
     world.up()
     rules = Rules(host, (bytes((10, 0, 2, 0)), 24), GATEWAY)

@@ -6,7 +6,7 @@ import select
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -305,7 +305,9 @@ def test_the_symlink_leads_to_the_pty_and_a_stale_one_is_replaced(watcher: Epoll
         (lambda p: p.mkdir(), "is a directory, not a symbolic link"),
     ],
 )
-def test_nothing_but_a_symlink_is_replaced(watcher: EpollWatcher, tmp_path: Path, make, words: str) -> None:
+def test_nothing_but_a_symlink_is_replaced(
+    watcher: EpollWatcher, tmp_path: Path, make: Callable[[Path], None], words: str
+) -> None:
     path = tmp_path / "com1"
     make(path)
     with pytest.raises(PortError, match=words):

@@ -1,5 +1,7 @@
 """The interrupt pin: one event for each time that the client may hear of it, and none lost."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,7 +99,7 @@ ACTS = st.sampled_from(["up", "down", "mask", "unmask", "hold", "release", "disa
 def test_no_level_is_forgotten_whatever_happens(acts: list[str]) -> None:
     """Once the line is free again, a high level has been told since the last unmasking, and a low one is silent."""
     irq, events = line()
-    does = {
+    does: dict[str, Callable[[], object]] = {
         "up": lambda: irq.set_level(True), "down": lambda: irq.set_level(False), "mask": irq.mask,
         "unmask": irq.unmask, "hold": irq.hold, "release": irq.release, "disable": lambda: irq.set_enabled(False),
         "enable": lambda: irq.set_enabled(True), "assign": lambda: irq.assign(FD), "take away": lambda: irq.assign(-1),

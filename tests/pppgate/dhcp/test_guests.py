@@ -5,6 +5,7 @@ documentation and the standards have it.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ every_client = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: cli
 @every_client
 def test_from_nothing_to_a_lease_renewed_and_given_back(client: Client) -> None:
     bench = Bench(SETTINGS)
-    fields = {"flags": client.flags, "size": client.size}
+    fields: dict[str, Any] = {"flags": client.flags, "size": client.size}
     to = (b"\xff" * 4, b"\xff" * 6) if client.flags else (FIRST, MAC)
 
     offered = bench.ask(DISCOVER, client.options(*client.only_discover), **fields)

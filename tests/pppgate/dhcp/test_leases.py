@@ -13,7 +13,21 @@ from ipcp.pool import Pool
 from nat.deadlines import Deadlines
 from pppgate.dhcp.leases import ASIDE, ASIDE_MOST, GRACE, HOLD, KEYS_MOST, PoolLeases
 from pppgate.dhcp.server import Settings
-from tests.support.dhcp_bench import ACK, DECLINE, DISCOVER, LEASE, NAK, OFFER, RELEASE, REQUEST, Bench, ip, message
+from tests.support.dhcp_bench import (
+    ACK,
+    DECLINE,
+    DISCOVER,
+    LEASE,
+    NAK,
+    OFFER,
+    RELEASE,
+    REQUEST,
+    Bench,
+    Options,
+    Reply,
+    ip,
+    message,
+)
 
 
 class Case:
@@ -239,6 +253,9 @@ def test_a_wish_that_is_no_address(wanted: bytes) -> None:
 TAKEN = (ip(1), ip(2))
 FREE = [ip(last) for last in range(3, 7)]
 SHARED = b"\xff\0\0\0\1copied"
+Who = tuple[bytes, bytes | None]
+"""A card's address, and a client identifier where it says one."""
+
 CARDS = [bytes((2, 0, 0, 0, 0, number)) for number in range(4)]
 CLIENTS = [(card, name) for card in CARDS for name in (None, SHARED, b"\0its own" + card)]
 clients = st.sampled_from(CLIENTS)
@@ -253,11 +270,11 @@ class Several(RuleBasedStateMachine):
         told = Settings(ip(1), 29, (ip(1),), (ip(2),), 1500, LEASE)
         self.bench = Bench(told, "10.0.2.0/29", TAKEN, ip(3))
         self.now = 0.0
-        self.offered: dict[tuple[bytes, bytes | None], bytes] = {}
-        self.bound: dict[tuple[bytes, bytes | None], tuple[bytes, float]] = {}
+        self.offered: dict[Who, bytes] = {}
+        self.bound: dict[Who, tuple[bytes, float]] = {}
         self.granted: dict[bytes, tuple[bytes, float]] = {}  # address -> card, until
 
-    def give(self, client, kind, options=(), ciaddr=bytes(4)):  # type: ignore[no-untyped-def]
+    def give(self, client: Who, kind: int | None, options: Options = (), ciaddr: bytes = bytes(4)) -> Reply | None:
         mac, name = client
         identity = [] if name is None else [(61, name)]
         full = all(each in self.bench.used or self.bench.pool.holder(each) is not None for each in FREE)
@@ -279,12 +296,12 @@ class Several(RuleBasedStateMachine):
         self.granted.pop(address, None)
         self.bound = {each: has for each, has in self.bound.items() if (each[0], has[0]) != (mac, address)}
 
-    def live(self, client) -> bytes | None:  # type: ignore[no-untyped-def]
+    def live(self, client: Who) -> bytes | None:
         address, until = self.bound.get(client, (b"", 0.0))
         return address if until > self.now else None
 
     @rule(client=clients, wanted=st.none() | addresses)
-    def discovers(self, client, wanted) -> None:  # type: ignore[no-untyped-def]
+    def discovers(self, client: Who, wanted: bytes | None) -> None:
         wanted = self.live(client) or wanted
         reply = self.give(client, DISCOVER, [] if wanted is None else [(50, wanted)])
         if reply is not None:
@@ -296,12 +313,12 @@ class Several(RuleBasedStateMachine):
 
     @precondition(lambda self: self.offered)
     @rule(data=st.data())
-    def takes_the_offer(self, data) -> None:  # type: ignore[no-untyped-def]
+    def takes_the_offer(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(sorted(self.offered, key=str)))
         self.give(client, REQUEST, [(50, self.offered.pop(client)), (54, ip(1))])
 
     @rule(client=clients)
-    def comes_up(self, client) -> None:  # type: ignore[no-untyped-def]
+    def comes_up(self, client: Who) -> None:
         """Discover and request without a pause: what was offered is granted."""
         wanted = self.live(client)
         offered = self.give(client, DISCOVER, [] if wanted is None else [(50, wanted)])
@@ -310,7 +327,7 @@ class Several(RuleBasedStateMachine):
             assert reply is not None and (reply.kind, reply.address) == (ACK, offered.address)
 
     @rule(client=clients, address=addresses)
-    def reboots_with_any_address(self, client, address) -> None:  # type: ignore[no-untyped-def]
+    def reboots_with_any_address(self, client: Who, address: bytes) -> None:
         reply = self.give(client, REQUEST, [(50, address)])
         assert reply is None if address == bytes(4) else reply is not None
         if reply is not None and reply.kind == ACK:
@@ -318,7 +335,7 @@ class Several(RuleBasedStateMachine):
 
     @precondition(lambda self: self.bound)
     @rule(data=st.data())
-    def renews(self, data) -> None:  # type: ignore[no-untyped-def]
+    def renews(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(sorted(self.bound, key=str)))
         address = self.live(client)
         reply = self.give(client, REQUEST, ciaddr=self.bound[client][0])
@@ -327,7 +344,7 @@ class Several(RuleBasedStateMachine):
 
     @precondition(lambda self: self.bound)
     @rule(data=st.data(), kind=st.sampled_from((RELEASE, DECLINE)))
-    def gives_back(self, data, kind) -> None:  # type: ignore[no-untyped-def]
+    def gives_back(self, data: st.DataObject, kind: int) -> None:
         client = data.draw(st.sampled_from(sorted(self.bound, key=str)))
         if address := self.live(client):
             declined = [(50, address)] if kind == DECLINE else []
@@ -335,7 +352,7 @@ class Several(RuleBasedStateMachine):
             self.lost(client[0], address)
 
     @rule(client=clients, address=addresses, kind=st.sampled_from((RELEASE, DECLINE)))
-    def gives_back_what_may_be_anothers(self, client, address, kind) -> None:  # type: ignore[no-untyped-def]
+    def gives_back_what_may_be_anothers(self, client: Who, address: bytes, kind: int) -> None:
         before = self.bench.pool.holder(address)
         self.give(client, kind, [(50, address)], ciaddr=address)
         if self.bench.pool.holder(address) != before and address in self.granted:
@@ -344,11 +361,11 @@ class Several(RuleBasedStateMachine):
             self.lost(card, address)
 
     @rule(card=st.sampled_from(CARDS))
-    def asks_by_bootp(self, card) -> None:  # type: ignore[no-untyped-def]
+    def asks_by_bootp(self, card: bytes) -> None:
         self.give((card, None), None)
 
     @rule(address=st.sampled_from(FREE))
-    def a_static_host_comes(self, address) -> None:  # type: ignore[no-untyped-def]
+    def a_static_host_comes(self, address: bytes) -> None:
         _, until = self.granted.get(address, (b"", -math.inf))
         if until + GRACE < self.now:
             self.bench.used[address] = "a static host"
@@ -359,7 +376,7 @@ class Several(RuleBasedStateMachine):
         self.bench.used.popitem()
 
     @rule(seconds=st.sampled_from((1, 30, HOLD + 1, ASIDE + 1, 3600, LEASE + 1)))
-    def time_passes(self, seconds) -> None:  # type: ignore[no-untyped-def]
+    def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
     @invariant()

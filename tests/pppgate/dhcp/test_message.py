@@ -12,7 +12,7 @@ from pppgate.dhcp.message import build, domain_labels, encode_search
 from tests.support.dhcp_bench import COOKIE, DISCOVER, MAC, message, spell
 
 
-def options_of(area: bytes, **fields: bytes) -> dict[int, bytes]:
+def options_of(area: bytes, **fields: Any) -> dict[int, bytes]:
     return parse(message(None, area=COOKIE + area, size=0, **fields)).options
 
 

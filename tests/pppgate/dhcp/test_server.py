@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -180,12 +181,12 @@ def test_a_reboot_after_ours_keeps_it_too() -> None:
 def test_somebody_elses_address_is_refused_to_everybodys_hearing(state: str) -> None:
     bench = Bench()
     bench.lease(OTHER_MAC)
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         "selecting": {"options": [(50, FIRST), (54, GATEWAY)]},
         "rebooting": {"options": [(50, FIRST)]},
         "renewing": {"options": [], "ciaddr": FIRST},
-    }[state]
-    reply = bench.ask(REQUEST, **fields)
+    }
+    reply = bench.ask(REQUEST, **fields[state])
     assert (reply.kind, reply.address, reply.bootp.ciaddr) == (NAK, NOWHERE, "0.0.0.0")
     assert reply.codes == [53, 54, 56]
     assert (reply.answer.address, reply.answer.mac) == (EVERYBODY, EVERY_MAC)
@@ -402,7 +403,7 @@ def test_a_bootp_guest_that_runs_keeps_its_address() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [DISCOVER, None])
-def test_dropped_by_name(kind: int | None, counted: str, fields: dict[str, object]) -> None:
+def test_dropped_by_name(kind: int | None, counted: str, fields: dict[str, Any]) -> None:
     bench = Bench()
     bench.silent(counted, kind, **fields)
     assert len(bench.leases) == 0
@@ -466,7 +467,12 @@ def test_thousands_of_cards_that_only_ask_leave_room_for_one_that_means_it() -> 
 def test_overload_is_read_once() -> None:
     kind = bytes((53, 1, DISCOVER))
     wish = bytes((50, 4)) + ip(44)
-    for value, fields in ((1, {"file": wish}), (2, {"sname": wish}), (3, {"file": b"\xff", "sname": wish})):
+    cases: list[tuple[int, dict[str, Any]]] = [
+        (1, {"file": wish}),
+        (2, {"sname": wish}),
+        (3, {"file": b"\xff", "sname": wish}),
+    ]
+    for value, fields in cases:
         area = COOKIE + kind + bytes((52, 1, value, 255))
         assert Bench().ask(None, area=area, **fields).address == ip(44), value
         again = {name: bytes((52, 1, 3)) + octets for name, octets in fields.items()}

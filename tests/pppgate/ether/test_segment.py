@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +28,9 @@ from pppgate.ether.bridge_port import (
 )
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
+from pppgate.flusher import Dirty
 from serialport.port import HangUp
+from tests.support.watching import Watching
 
 ROUTER = b"\x52\x55\x0a\x00\x02\x02"
 GATEWAY = bytes((10, 0, 2, 2))
@@ -74,26 +76,19 @@ class FakePort:
         self.closed = True
 
 
-class FakeWatcher:
+class FakeTimer:
+    def cancel(self) -> None:
+        raise AssertionError("nobody cancels a timer here")
+
+
+class FakeWatcher(Watching):
     def __init__(self) -> None:
-        self.readers: dict[int, object] = {}
-        self.writers: dict[int, object] = {}
-        self.timers: list[tuple[float, object]] = []
+        super().__init__()
+        self.timers: list[tuple[float, Callable[[float], None]]] = []
 
-    def watch_read(self, fd: int, callback: object) -> None:
-        self.readers[fd] = callback
-
-    def unwatch_read(self, fd: int) -> None:
-        self.readers.pop(fd, None)
-
-    def watch_write(self, fd: int, callback: object) -> None:
-        self.writers[fd] = callback
-
-    def unwatch_write(self, fd: int) -> None:
-        self.writers.pop(fd, None)
-
-    def call_at(self, when: float, callback: object) -> None:
+    def call_at(self, when: float, callback: Callable[[float], None]) -> FakeTimer:
         self.timers.append((when, callback))
+        return FakeTimer()
 
     def now(self) -> float:
         return 0.0
@@ -335,7 +330,7 @@ class TestRouting:
         world.flush()
         while world.ports[0].fd in world.watcher.writers:
             world.ports[0].room = 7
-            world.watcher.writers[world.ports[0].fd](0.0)  # type: ignore[operator]
+            world.watcher.writers[world.ports[0].fd](0.0)
             world.flush()
         assert [frame[15] for frame in world.heard(0)] == list(range(100))
 
@@ -469,7 +464,12 @@ class TestWhoIsWhere:
     ) -> None:
         searched: list[bytes] = []
         last_heard = world.segment._last_heard
-        monkeypatch.setattr(world.segment, "_last_heard", lambda mac: searched.append(mac) or last_heard(mac))
+
+        def watched(mac: bytes) -> object:
+            searched.append(mac)
+            return last_heard(mac)
+
+        monkeypatch.setattr(world.segment, "_last_heard", watched)
         world.say(0, *[header(ROUTER, mac(number + 1), 0x86DD) + bytes(60) for number in range(1000)])
         assert len(searched) <= 2 * MACS_PER_PORT
         world.now = MAC_AGE
@@ -520,7 +520,7 @@ class TestPace:
     def look(self, world: World) -> None:
         when, callback = world.watcher.timers.pop()
         world.now = when
-        callback(when)  # type: ignore[operator]
+        callback(when)
         world.flush()
 
     def test_a_few_frames_change_nothing(self) -> None:

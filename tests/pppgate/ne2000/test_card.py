@@ -89,7 +89,7 @@ def test_frames_of_every_length_leave(driver: Driver) -> None:
 @pytest.mark.parametrize("size", [60, 300, 1514])
 def test_a_burst_that_fits_the_ring_is_read_to_its_end_without_another_arrival(driver: Driver, size: int) -> None:
     bench, guest = started(driver)
-    frames = []
+    frames: list[bytes] = []
     while bench.card.receive(frame(size, seed=len(frames))):
         frames.append(frame(size, seed=len(frames)))
     guest.interrupt()

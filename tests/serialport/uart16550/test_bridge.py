@@ -162,7 +162,12 @@ def test_a_pty_carries_octets_both_ways_and_its_slave_is_the_carrier(watcher: Ep
     os.write(slave, b"last words")
     os.close(slave)
     got.clear()
-    rig.until(lambda: (got.extend(rig.receive()), not rig.carrier)[1])
+
+    def read_to_the_end() -> bool:
+        got.extend(rig.receive())
+        return not rig.carrier
+
+    rig.until(read_to_the_end)
     assert got == b"last words"
     again = os.open(link.path, os.O_RDWR | os.O_NOCTTY)
     rig.until(lambda: rig.carrier)
@@ -339,7 +344,12 @@ def test_automatic_rts_drops_on_the_port_while_the_receiver_is_full(watcher: Epo
     watcher.run(0.01)
     assert 8 <= rig.bridge.uart.waiting <= 16  # from the trigger level on
     got = bytearray()
-    rig.until(lambda: (got.extend(rig.receive()), len(got) == len(data))[1])
+
+    def read_all() -> bool:
+        got.extend(rig.receive())
+        return len(got) == len(data)
+
+    rig.until(read_all)
     assert got == data
     assert lines.driven[-1].rts
     rig.bridge.close()

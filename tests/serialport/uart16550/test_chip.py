@@ -4,6 +4,7 @@ Time plays no part here: see test_serialport_uart16550_line.py.
 """
 
 import math
+from typing import Any
 
 import pytest
 
@@ -429,7 +430,8 @@ def test_mcr_drives_the_four_outputs_and_loopback_makes_them_inactive(mcr: int) 
     bench = Bench()
     bench.write(MCR, mcr | 0xE0)
     assert bench.read(MCR) == mcr
-    wanted = ModemOutputs(*(bool(mcr >> at & 1) for at in range(4)), False)
+    dtr, rts, out1, out2 = (bool(mcr >> at & 1) for at in range(4))
+    wanted = ModemOutputs(dtr, rts, out1, out2, False)
     assert bench.uart.outputs == (ModemOutputs() if mcr & 0x10 else wanted)
 
 
@@ -697,7 +699,7 @@ def test_a_line_that_is_empty_when_asked_is_asked_again_when_poked() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"model": "8251"}, {"pace": "fast"}])
-def test_an_unknown_model_or_pace_is_refused(wrong: dict[str, str]) -> None:
+def test_an_unknown_model_or_pace_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong.values()))):
         Uart16550(
             interrupt=lambda _: None, transmit=lambda *_: None, pull=lambda *_: b"", modem=lambda _: None,

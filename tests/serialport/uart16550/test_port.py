@@ -6,6 +6,7 @@ import os
 import random
 import select
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ class Clock(Watching):
 class Rig:
     """A driver of the old school, and an owner that keeps its ports."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.ports: list[Port] = []
         self.interrupts: list[bool] = []

@@ -115,7 +115,11 @@ def test_no_emulator_neither_raises_nor_spins(
     emulator.sock.close()
     if emulator.family == socket.AF_UNIX:
         os.unlink(emulator.local)
-    watcher.watch_read(port.fd, lambda now: port.receive() and None)
+
+    def readable(_now: float) -> None:
+        port.receive()
+
+    watcher.watch_read(port.fd, readable)
     for _ in range(10):
         assert port.send([FRAME] * 10) == 10  # lost, as on a cable without a card
         assert watcher.run(0.002) <= 2
@@ -175,7 +179,7 @@ def test_a_full_queue_blocks_and_is_told_of(size: int, watcher: EpollWatcher, tm
 
     watcher.watch_write(port.fd, writable)
     assert watcher.run(0.02) == 0  # nobody reads: no busy loop
-    got = []
+    got: list[bytes] = []
     while len(got) < len(frames):
         got.append(emulator.sock.recv(9999))
         watcher.run_once(0)
