@@ -1,5 +1,8 @@
-"""With PPPGATE_NO_SKIP=1 every skip is a failure: for machines on which nothing may be missing, such as .ci/run's.
+"""What holds for all tests: no skip with PPPGATE_NO_SKIP=1, and what measures time runs alone.
 
+PPPGATE_NO_SKIP=1: every skip is a failure, for machines on which nothing may be missing, such as .ci/run's.
+`--timing`: all tests (`with`, as if nothing was said), those without the marker `timing` (`without`), or those that
+have it (`only`).  Under pytest-xdist the tests of one file of tests/e2e stay together, for they share guests.
 Hypothesis gives each example the time that it takes: a busy machine is no error.
 """
 
@@ -13,6 +16,32 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 NO_SKIP = os.environ.get("PPPGATE_NO_SKIP", "") not in ("", "0")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--timing",
+        choices=("with", "without", "only"),
+        default="with",
+        help="tests that measure time, rates or wake-ups",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    wanted = config.getoption("timing")
+    if wanted == "with":
+        return
+    kept: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        measures = item.get_closest_marker("timing") is not None
+        (kept if measures == (wanted == "only") else others).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=others)
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

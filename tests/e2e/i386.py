@@ -15,6 +15,7 @@ transfers.py uses.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -112,7 +113,13 @@ def fetched() -> Path:
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=tree.parent, prefix="i386-") as scratch:
+    with (
+        open(tree.parent / "i386-lock", "w") as lock,
+        tempfile.TemporaryDirectory(dir=tree.parent, prefix="i386-") as scratch,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test processes may want it at the same time
+        if tree.is_dir():
+            return tree
         try:
             unpacked = _download(Path(scratch))
         except (OSError, subprocess.SubprocessError) as error:

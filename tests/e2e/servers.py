@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.gateway_process import free_port
+
 KNOWN_NAME = "guest.test"
 KNOWN_ADDRESS = "192.0.2.77"
 LONG_NAME = "long.test"
@@ -180,5 +182,4 @@ def servers() -> Iterator[Servers]:
 
 def closed_port() -> int:
     """A port of loopback on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    return free_port()

@@ -19,7 +19,7 @@ from tests.e2e.newer_qemu import guest_with_cards
 from tests.e2e.qemu import QemuGuest
 from tests.e2e.servers import Servers, content, digest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timing, pytest.mark.timeout(600)]
 
 MBIT_LEAST = 0.08
 """10 KB/s, each way, through the UART."""

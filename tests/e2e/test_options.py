@@ -15,7 +15,7 @@ from tests.e2e.needs import UML, need
 from tests.e2e.servers import Servers
 from tests.e2e.uml import UmlGuest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timing]
 AUTH_FAILED = 19  # pppd(8), EXIT STATUS
 
 

@@ -20,7 +20,7 @@ from tests.e2e.needs import QEMU, need
 from tests.e2e.qemu import QemuGuest
 from tests.e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, Servers, closed_port
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timing]
 GUEST_PORT = 80
 IPERF3_PORT = 5201
 

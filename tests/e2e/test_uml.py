@@ -19,7 +19,7 @@ from tests.e2e.needs import UML, need
 from tests.e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, LONG_COUNT, LONG_NAME, Servers, closed_port, content
 from tests.e2e.uml import UmlGuest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timing]
 MEGABYTE = 1_000_000
 GUEST_PORT = 7007
 

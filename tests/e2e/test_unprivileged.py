@@ -14,7 +14,7 @@ from tests.e2e.needs import UML, need
 from tests.e2e.servers import KNOWN_ADDRESS, KNOWN_NAME, Servers
 from tests.e2e.uml import UmlGuest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timing]
 NOBODY = 65534
 
 
@@ -36,6 +36,7 @@ def test_gateway_and_guest_without_any_privilege(host: Servers) -> None:
         transfers.upload(guest, host.http, 500_000)
         assert gateway.process is not None
         assert guest.console is not None
+        assert guest.console.pid is not None
         for pid in (gateway.process.pid, guest.console.pid):
             assert set(rights(pid)["Uid"].split()) == {str(uid or os.getuid())}
             assert int(rights(pid)["CapEff"], 16) == int(rights(pid)["CapPrm"], 16) == 0

@@ -45,6 +45,7 @@ def deafen(guest: EmbeddedGuest) -> None:
 # Start and end
 
 
+@pytest.mark.timing
 def test_it_is_ready_at_once_and_says_what_to_paste(com1: str) -> None:
     with GatewayProcess(f"pty:{com1}") as gateway:
         gateway.wait_for("UML")
@@ -112,6 +113,7 @@ def test_every_control_packet_in_words_with_v(com1: str) -> None:
         assert "ICMP" not in gateway.output  # packets are for -vv
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("guests", [0, 1, 3])
 def test_a_signal_ends_every_link_in_order(number: signal.Signals, guests: int, tmp_path: Path) -> None:
@@ -127,6 +129,7 @@ def test_a_signal_ends_every_link_in_order(number: signal.Signals, guests: int, 
         assert not any(os.path.lexists(line) for line in lines)
 
 
+@pytest.mark.timing
 def test_a_guest_that_does_not_answer_is_not_waited_for(com1: str, gateway: GatewayProcess) -> None:
     with EmbeddedGuest(com1) as guest:
         deafen(guest)
@@ -135,6 +138,7 @@ def test_a_guest_that_does_not_answer_is_not_waited_for(com1: str, gateway: Gate
         assert (status, took < 1.3) == (0, True), took  # a second, and what a busy test machine adds
 
 
+@pytest.mark.timing
 def test_a_second_signal_ends_it_at_once(com1: str, gateway: GatewayProcess) -> None:
     with EmbeddedGuest(com1) as guest:
         deafen(guest)
@@ -145,6 +149,7 @@ def test_a_second_signal_ends_it_at_once(com1: str, gateway: GatewayProcess) -> 
     assert not os.path.lexists(com1)
 
 
+@pytest.mark.timing
 def test_the_end_in_the_middle_of_transfers(com1: str) -> None:
     """The Terminate-Request overtakes what waits for the line."""
     port = free_port()
@@ -404,12 +409,16 @@ def test_damaged_frames_are_told_when_the_link_ends_and_everything_counted_with_
 def test_a_rebooted_guest_is_answered_on_the_open_line(com1: str, gateway: GatewayProcess) -> None:
     """Its line was never closed: the emulator holds it while the guest starts again."""
     line = os.open(com1, os.O_RDWR | os.O_NOCTTY)
+
+    def said() -> int:
+        return gateway.output.count("link down")
+
     try:
         for turn in range(3):
             with EmbeddedGuest(com1) as guest:
                 assert guest.address == "10.0.2.15"
                 guest.ping(guest.gateway)
-            assert len([line for line in gateway.lines if "link down" in line]) == turn
+            assert until(lambda turn=turn: said() == turn)  # type: ignore[misc]
         gateway.wait_for("link down: the guest has begun to negotiate anew")
     finally:
         os.close(line)
@@ -423,6 +432,7 @@ def switches(gateway: GatewayProcess) -> int:
     return total
 
 
+@pytest.mark.timing
 def test_an_idle_link_wakes_nobody(com1: str) -> None:
     with GatewayProcess(f"pty:{com1}", "--echo-interval", "0") as gateway, EmbeddedGuest(com1) as guest:
         guest.ping(guest.gateway)

@@ -45,6 +45,7 @@ def echo_port() -> Iterator[int]:
     listener.close()
 
 
+@pytest.mark.timing
 def test_sixty_four_descriptors(echo_port: int) -> None:
     """After vpnkit #406, with real sockets: no exit, no spinning, what stands goes on, and is well a second after."""
     root = Path(__file__).parents[2]

@@ -10,6 +10,8 @@ from lcp.link import LinkConfig
 from tests.support.serial_world import Canary, SerialWorld
 from tests.support.tcp_peer import ACK, GuestTcp
 
+pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+
 MIB = 1 << 20
 
 

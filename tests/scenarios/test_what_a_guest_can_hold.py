@@ -3,6 +3,8 @@
 import errno
 from random import Random
 
+import pytest
+
 from lcp.packet import build
 from nat.fragment import DATAGRAMS_MOST, OCTETS_MOST
 from nat.tcp.sender import RCV_CAPACITY, SND_CAPACITY
@@ -10,6 +12,8 @@ from nat.wire.tcp import ACK, SYN, build_segment
 from nat.wire.udp import build_udp
 from tests.support.fakes import fragment_of
 from tests.support.serial_world import GUEST, OUTSIDE, Canary, SerialWorld
+
+pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
 
 
 def test_two_thousand_and_forty_eight_flows() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from serialport.addresses import host_and_port
 from serialport.port import HangUp, Link, Port, PortError
-from serialport.sockets import GUESTS_MOST, host_and_port
+from serialport.sockets import GUESTS_MOST
 from serialport.url import open_link
 from tests.support.fake_watcher import EpollWatcher
+from tests.support.gateway_process import free_port
 
 
 class Owner:
@@ -49,12 +51,6 @@ def watcher() -> Iterator[EpollWatcher]:
     watcher = EpollWatcher()
     yield watcher
     watcher.close()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(params=["tcp-listen", "unix-listen"])
@@ -139,7 +135,9 @@ def test_a_full_socket_takes_no_more_and_says_so(listening: tuple[Owner, object]
     watcher.run_until(lambda: owner.hangups == 1)
 
 
-def test_a_listener_has_an_end_to_its_guests(watcher: EpollWatcher, tmp_path: Path, monkeypatch) -> None:
+def test_a_listener_has_an_end_to_its_guests(
+    watcher: EpollWatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serialport.sockets.GUESTS_MOST", 2)
     assert GUESTS_MOST == 256
     path = str(tmp_path / "s")
@@ -154,7 +152,9 @@ def test_a_listener_has_an_end_to_its_guests(watcher: EpollWatcher, tmp_path: Pa
     owner.link.stop()
 
 
-def test_running_out_of_descriptors_is_no_busy_loop(watcher: EpollWatcher, tmp_path: Path, monkeypatch) -> None:
+def test_running_out_of_descriptors_is_no_busy_loop(
+    watcher: EpollWatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = str(tmp_path / "s")
     owner = Owner(open_link(f"unix-listen:{path}"), watcher)
     real = socket.socket.accept

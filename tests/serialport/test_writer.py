@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from pppgate.loop import Loop
 from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port
@@ -192,6 +194,7 @@ def _run(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
     return got, most, writers[0]
 
 
+@pytest.mark.timing
 def test_a_slow_reader_of_a_real_pty_is_kept_busy_with_two_frames() -> None:
     got, most, writer = _run(100_000, 1.0)
     assert got >= 70_000  # a busy machine wakes us late
@@ -199,6 +202,7 @@ def test_a_slow_reader_of_a_real_pty_is_kept_busy_with_two_frames() -> None:
     assert writer.meter.metered
 
 
+@pytest.mark.timing
 def test_a_fast_reader_of_a_real_pty_is_not_held_up() -> None:
     got, _, writer = _run(0, 0.5)
     assert got > 5_000_000
@@ -256,6 +260,7 @@ def _run_socket(rate: float, seconds: float) -> tuple[float, int, bool]:
     return got, most, metered
 
 
+@pytest.mark.timing
 def test_a_slow_reader_of_a_unix_socket_is_kept_busy_with_about_two_frames() -> None:
     got, most, metered = _run_socket(100_000, 1.0)
     assert got >= 70_000  # a busy machine wakes us late
@@ -263,6 +268,7 @@ def test_a_slow_reader_of_a_unix_socket_is_kept_busy_with_about_two_frames() -> 
     assert metered
 
 
+@pytest.mark.timing
 def test_a_fast_reader_of_a_unix_socket_is_not_held_up() -> None:
     got, _, metered = _run_socket(0, 0.5)
     assert got > 50_000_000

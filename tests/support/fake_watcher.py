@@ -87,7 +87,7 @@ class EpollWatcher:
             calls += self.run_once(left)
         return calls
 
-    def run_until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def run_until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         end = self.now() + seconds
         while not condition():
             assert self.now() < end, "it did not happen in time"

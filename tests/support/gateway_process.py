@@ -4,6 +4,7 @@ In: words of the command line.  Out: what it prints, its exit status, its descri
 """
 
 import os
+import random
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -143,10 +144,19 @@ def need_pty() -> None:
     os.close(slave)
 
 
+PORTS_FIRST, PORTS_FOR_EACH = 12_000, 2_000
+"""Below those that the kernel gives out by itself (from 32,768), and a range for each worker of pytest-xdist."""
+
+
 def free_port(style: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> int:
-    with socket.socket(family, style) as sock:
-        sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
-        return int(sock.getsockname()[1])
+    """A port of loopback that nobody has, and that no other test process is given a moment later."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    while True:
+        number = PORTS_FIRST + worker * PORTS_FOR_EACH + random.randrange(PORTS_FOR_EACH)
+        with socket.socket(family, style) as sock, suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", number))
+            return number
 
 
 def until(condition: Callable[[], bool], timeout: float = 5.0) -> bool:
