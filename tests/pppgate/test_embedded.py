@@ -107,9 +107,9 @@ def test_closing_gives_every_descriptor_back() -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def send_frame(card: object, frame: bytes) -> None:
+def send_frame(card: Ne2000, frame: bytes) -> None:
     """As a driver does: remote DMA into page 0x40, then transmit."""
-    write = card.write  # type: ignore[attr-defined]
+    write = card.write
     begin = ((0, 0x21), (14, 0x49), (12, 0x14), (13, 0), (1, 0x46), (2, 0x80), (3, 0x46), (7, 0xFF), (15, 0x3F))
     for offset, value in begin:
         write(offset, value, 1)
@@ -127,9 +127,9 @@ def send_frame(card: object, frame: bytes) -> None:
         write(offset, value, 1)
 
 
-def received_frame(card: object) -> bytes:
+def received_frame(card: Ne2000) -> bytes:
     """The frame at the beginning of the ring, or b""."""
-    read, write = card.read, card.write  # type: ignore[attr-defined]
+    read, write = card.read, card.write
     if not read(7, 1) & 1:
         return b""
     for offset, value in ((10, 4), (11, 0), (8, 0), (9, 0x47), (0, 0x0A)):

@@ -2,28 +2,41 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pppgate.hints import hints, start_lines
 from pppgate.links import open_links
-from serialport.port import LinkBase
+from serialport.port import LinkBase, Port, Watcher
 from serialport.url import open_link
 from tests.serialport.test_sockets import Owner
 from tests.support.fake_watcher import EpollWatcher
 
 
-def link(url: str, scheme: str, path: str) -> LinkBase:
-    made = LinkBase(url, scheme)
+class Made(LinkBase):
+    """A link that is never started."""
+
+    slave_path = ""
+
+    def start(self, watcher: Watcher, on_port: Callable[[Port], None]) -> None:
+        raise AssertionError("nobody starts it")
+
+    def stop(self) -> None:
+        raise AssertionError("nobody stops it")
+
+
+def link(url: str, scheme: str, path: str) -> Made:
+    made = Made(url, scheme)
     made.path = path
     return made
 
 
 def test_a_pty_with_a_symlink() -> None:
     made = link("pty:/tmp/com1", "pty", "/tmp/com1")
-    made.slave_path = "/dev/pts/7"  # type: ignore[attr-defined]
-    lines = hints(made)  # type: ignore[arg-type]
+    made.slave_path = "/dev/pts/7"
+    lines = hints(made)
     assert "QEMU      -chardev serial,id=ppp,path=/tmp/com1 -device isa-serial,chardev=ppp" in lines
     assert any("local nocrtscts" in line for line in lines), "QEMU's guest sees no modem lines on a pty"
     assert "Bochs     com1: enabled=1, mode=term, dev=/tmp/com1" in lines

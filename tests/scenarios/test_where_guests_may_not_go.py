@@ -12,7 +12,7 @@ from nat.wire.ipv4 import build_ipv4
 from nat.wire.tcp import SYN
 from nat.wire.udp import build_udp
 from tests.support.fake_watcher import EpollWatcher
-from tests.support.fakes import fragment_of
+from tests.support.fakes import FakeSocket, fragment_of
 from tests.support.hostile_inputs import echo, mended, query, tcp, udp, with_options
 from tests.support.serial_world import DNS, GATEWAY, GUEST, Canary, SerialWorld
 
@@ -163,7 +163,7 @@ def test_the_errors_of_a_flood_are_held_to_a_rate() -> None:
     canary.finish()
 
 
-def ask(world: SerialWorld, name: bytes = b"\4host\0") -> tuple[object, bytes]:
+def ask(world: SerialWorld, name: bytes = b"\4host\0") -> tuple[FakeSocket, bytes]:
     """A query of the guest: the socket it went out by, and the message."""
     world.transmit(query(name))
     world.settle()
@@ -195,10 +195,10 @@ def test_forged_replies_are_not_let_in() -> None:
         identifier,
     ]
     for reply in replies:
-        sock.incoming.append((reply, ("127.0.0.53", 53)))  # type: ignore[attr-defined]
+        sock.incoming.append((reply, ("127.0.0.53", 53)))
     world.settle()
     assert not world.packets and world.count["dns.forged"] == len(replies)
-    sock.incoming.append((head + question + b"good", ("127.0.0.53", 53)))  # type: ignore[attr-defined]
+    sock.incoming.append((head + question + b"good", ("127.0.0.53", 53)))
     world.settle()
     (answer,) = world.packets
     assert answer.endswith(b"good") and answer[28:30] == b"\xab\xcd"
@@ -225,7 +225,7 @@ def test_identifiers_and_sockets_are_fresh() -> None:
         identifiers.append(int.from_bytes(message[:2], "big"))
         sockets.add(id(sock))
         reply = message[:2] + b"\x81\x80" + message[4:]
-        sock.incoming.append((reply, ("127.0.0.53", 53)))  # type: ignore[attr-defined]
+        sock.incoming.append((reply, ("127.0.0.53", 53)))
         world.settle()
     buckets = Counter(identifier >> 12 for identifier in identifiers)
     chi = sum((buckets[n] - 125) ** 2 / 125 for n in range(16))
@@ -240,6 +240,6 @@ def test_hostile_counts_and_pointers_of_a_resolver_pass_untouched() -> None:
     world.up()
     sock, message = ask(world)
     reply = message[:2] + b"\x81\x80\0\1" + b"\xff" * 6 + message[12:] + b"\xc0\x0c" * 100
-    sock.incoming.append((reply, ("127.0.0.53", 53)))  # type: ignore[attr-defined]
+    sock.incoming.append((reply, ("127.0.0.53", 53)))
     world.settle()
     assert world.packets[0].endswith(b"\xc0\x0c" * 100)

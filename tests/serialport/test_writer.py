@@ -11,7 +11,7 @@ import pytest
 
 from pppgate.loop import Loop
 from serialport.fdport import SocketPort
-from serialport.port import HangUp, Port
+from serialport.port import HangUp, Port, Timer
 from serialport.pty import PtyLink
 from serialport.writer import TURN_MOST, LineWriter
 
@@ -19,6 +19,7 @@ from serialport.writer import TURN_MOST, LineWriter
 class FakePort:
     name = "fake"
     read_fd = write_fd = 5
+    hides_queue = dribbles = False
 
     def __init__(self, capacity: int = 20_000) -> None:
         self.capacity = capacity
@@ -41,15 +42,18 @@ class FakePort:
         pass
 
 
-class FakeWatcher:
-    def __init__(self) -> None:
-        self.writable: Callable[[float], None] | None = None
+class FakeWatcher(Watching):
+    """Of which only the writing side is used."""
 
-    def watch_write(self, fd: int, callback: Callable[[float], None]) -> None:
-        self.writable = callback
+    @property
+    def writable(self) -> Callable[[float], None] | None:
+        return self.writers.get(FakePort.write_fd)
 
-    def unwatch_write(self, fd: int) -> None:
-        self.writable = None
+    def call_at(self, when: float, callback: Callable[[float], None]) -> Timer:
+        raise AssertionError("a writer has no timers")
+
+    def now(self) -> float:
+        raise AssertionError("a writer is told the time")
 
 
 class Source:
@@ -69,7 +73,7 @@ class Source:
 def make(source: Source, port: FakePort | None = None) -> tuple[LineWriter, FakePort, FakeWatcher]:
     port = port or FakePort()
     watcher = FakeWatcher()
-    return LineWriter(port, watcher, source.take, lambda: None), port, watcher  # type: ignore[arg-type]
+    return LineWriter(port, watcher, source.take, lambda: None), port, watcher
 
 
 def test_a_packet_now_and_then_costs_no_system_call_but_the_write() -> None:

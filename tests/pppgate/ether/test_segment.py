@@ -477,7 +477,9 @@ class TestWhoIsWhere:
         world.say(0, header(ROUTER, mac(5000), 0x86DD) + bytes(60), header(BROADCAST, mac(5000), 0x86DD) + bytes(60))
         assert world.count["ether.macs_full"] == 1000 - MACS_PER_PORT
 
-    def test_a_guest_that_sends_very_many_frames_is_not_read_for_ever(self, world: World) -> None:
+    def test_a_guest_that_sends_very_many_frames_is_not_read_for_ever(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         flood = [header(ROUTER, mac(1), 0x86DD)] * FRAMES_MOST
         reads = 0
 
@@ -486,7 +488,7 @@ class TestWhoIsWhere:
             reads += 1
             return flood
 
-        world.ports[0].receive = receive  # type: ignore[method-assign]
+        monkeypatch.setattr(world.ports[0], "receive", receive)
         world.bridge_ports[0].on_readable(world.now)
         assert reads == 1
 

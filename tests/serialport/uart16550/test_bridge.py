@@ -10,6 +10,7 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,10 @@ CTS, DSR, RI, DCD = 0x10, 0x20, 0x40, 0x80
 
 
 class Rig:
-    def __init__(self, watcher: EpollWatcher, **options: object) -> None:
+    def __init__(self, watcher: EpollWatcher, **options: Any) -> None:
         self.watcher = watcher
         self.level = False
-        self.bridge = UartBridge(watcher, self._interrupt, **options)  # type: ignore[arg-type]
+        self.bridge = UartBridge(watcher, self._interrupt, **options)
 
     def _interrupt(self, level: bool) -> None:
         self.level = level

@@ -6,6 +6,7 @@ import os
 import random
 import select
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,12 +38,12 @@ class Clock(Watching):
     def __init__(self) -> None:
         super().__init__()
         self.time = 50.0
-        self.timers: list[tuple[float, object, Timer]] = []
+        self.timers: list[tuple[float, Callable[[float], None], Timer]] = []
 
     def now(self) -> float:
         return self.time
 
-    def call_at(self, when: float, callback: object) -> Timer:
+    def call_at(self, when: float, callback: Callable[[float], None]) -> Timer:
         timer = Timer()
         self.timers.append((when, callback, timer))
         return timer
@@ -56,7 +57,7 @@ class Clock(Watching):
             entry = min(due, key=lambda entry: entry[0])
             self.timers.remove(entry)
             self.time = max(self.time, entry[0])
-            entry[1](self.time)  # type: ignore[operator]
+            entry[1](self.time)
         self.time = end
 
 
