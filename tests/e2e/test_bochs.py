@@ -1,4 +1,4 @@
-"""(d) Bochs 2.7: PPP on its com1 and Ethernet from its NE2000, at one gateway.
+"""Bochs 2.7: PPP on its com1 and Ethernet from its NE2000, at one gateway.
 
 Two machines: a 32-bit one with the card on ISA and com1 on a TCP socket, and a 64-bit one with the card on PCI and
 com1 on pppgate's pty. Each is booted once; the link on com1 ends before the card is used.

@@ -1,4 +1,4 @@
-"""(d) Guests with QEMU's own NE2000 cards, PCI and ISA, on `ether:` links: DHCP, transfers, each other, PPP guests.
+"""Guests with QEMU's own NE2000 cards, PCI and ISA, on `ether:` links: DHCP, transfers, each other, PPP guests.
 
 One gateway has a PCI card on a stream socket, an ISA card in a 32-bit guest on datagrams, and user-mode-linux on a pty.
 """

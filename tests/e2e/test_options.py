@@ -1,4 +1,4 @@
-"""(e) pppd with PAP, CHAP and a wrong password; with `asyncmap ffffffff`, `mru 296`, `noaccomp nopcomp`."""
+"""pppd with PAP, CHAP and a wrong password; with `asyncmap ffffffff`, `mru 296`, `noaccomp nopcomp`."""
 
 from __future__ import annotations
 

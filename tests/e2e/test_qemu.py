@@ -1,4 +1,4 @@
-"""(b) The same over an emulated 16550A: QEMU with Debian's kernel and pppd, less data."""
+"""PPP over an emulated 16550A: QEMU with Debian's kernel and pppd, less data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(a) user-mode-linux, Debian's pppd with no addresses and no tuning: `pppd /dev/ttyS0 115200 noauth nodetach`."""
+"""user-mode-linux, Debian's pppd with no addresses and no tuning: `pppd /dev/ttyS0 115200 noauth nodetach`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(c) The gateway and the user-mode-linux guest run as an unprivileged user with no capabilities."""
+"""The gateway and the user-mode-linux guest run as an unprivileged user with no capabilities."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The UART by register, from the PC16550D data sheet: one test or more for each paragraph of its section 8.
 
-Time plays no part here: see test_serialport_uart16550_line.py.
+Time plays no part here: see test_line.py.
 """
 
 import math
