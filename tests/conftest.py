@@ -2,7 +2,7 @@
 
 PPPGATE_NO_SKIP=1: every skip is a failure, for machines on which nothing may be missing, such as .ci/run's.
 `--timing`: all tests (`with`, as if nothing was said), those without the marker `timing` (`without`), or those that
-have it (`only`).  Under pytest-xdist the tests of one file of tests/e2e stay together, for they share guests.
+have it (`only`).
 Hypothesis gives each example the time that it takes: a busy machine is no error.
 """
 
@@ -27,11 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     wanted = config.getoption("timing")
     if wanted == "with":
         return
