@@ -21,7 +21,7 @@ from tests.e2e.guests import LinkUp
 from tests.e2e.needs import need
 from tests.e2e.servers import Servers, closed_port
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SERIAL_FILE = 20_000  # octets; it carries 5 to 10 KB/s
 ETHER_FILE = 300_000
 

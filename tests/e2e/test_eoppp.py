@@ -109,6 +109,7 @@ def until_answered(guest: Guest, host: str, timeout: float) -> float:
 # (a) this project's own server
 
 
+@pytest.mark.timing
 def test_behind_this_projects_own_server(cabled: Cabled, host: Servers) -> None:
     """And with the cable that README recommends, for this one test: a guest of its own."""
     eth = cabled.work / "eth0"
@@ -241,6 +242,7 @@ def test_a_small_mru_makes_a_small_mtu(cabled: Cabled, pppd: PppdServer, pppd_li
         assert "2 packets received" in guest.check("ping -c 2 -s 1200 10.9.0.1")
 
 
+@pytest.mark.timing
 def test_on_demand(cabled: Cabled, pppd: PppdServer, pppd_line: str) -> None:
     guest = cabled.guest
     with cabled.bridge(pppd_line, "--demand", "--idle", "2") as bridge:
