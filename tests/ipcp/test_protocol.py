@@ -12,7 +12,7 @@ from ipcp.protocol import STAND_IN, Ipcp
 from lcp.fsm import State
 from lcp.link import LinkConfig
 from lcp.options import spell, walk
-from lcp.packet import Code, parse
+from lcp.packet import Code, ControlPacket, parse
 from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, lender_of, pool, server
 
 IPCP = 0x8021

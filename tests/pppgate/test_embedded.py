@@ -11,6 +11,7 @@ import pytest
 
 from pppgate.embedded import Embedded
 from pppgate.ether import arp
+from pppgate.ne2000.card import Ne2000
 from pppgate.settings import ConfigError
 from serialport.uart16550.port import SerialChip
 from tests.pppgate.ether.test_segment import who_has

@@ -23,7 +23,6 @@ from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.ether.frame import BROADCAST, IPV4, header
 from pppgate.ether.segment import NEIGHBOURS_PER_PORT
-from pppgate.flusher import Dirty
 from pppgate.lan import LEASE, build_lan
 from pppgate.surroundings import Surroundings
 from tests.nat.test_station import Host, syn

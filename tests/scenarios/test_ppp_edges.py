@@ -11,7 +11,7 @@ from lcp.hdlc import SLACK, Deframer, Framer
 from lcp.link import LinkConfig
 from lcp.packet import build, parse
 from lcp.trace import WORDS, describe
-from tests.support.ppp_ends import GATEWAY, GUEST, Wire, client, lender_of, server
+from tests.support.ppp_ends import GATEWAY, GUEST, End, Wire, client, lender_of, server
 from tests.support.serial_world import Canary, SerialWorld
 
 REQ, ACK, NAK, REJ, TERM = 1, 2, 3, 4, 5

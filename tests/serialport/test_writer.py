@@ -14,6 +14,7 @@ from serialport.fdport import SocketPort
 from serialport.port import HangUp, Port, Timer
 from serialport.pty import PtyLink
 from serialport.writer import TURN_MOST, LineWriter
+from tests.support.watching import Watching
 
 
 class FakePort:

@@ -1,23 +1,21 @@
 """nat.tcp.delivery: what is handed to a socket, in how many calls, and what stays when it takes less."""
 
 import errno
-import socket
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import pytest
 
 from nat.tcp.delivery import Delivery
 
 
-class Sock(socket.socket):
-    """Takes `room` octets in all, and notes the buffers of each call."""
+class Sock:
+    """A stream that takes `room` octets in all, and notes the buffers of each call."""
 
     def __init__(self) -> None:
-        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
         self.room = 1 << 30
         self.calls: list[tuple[str, int]] = []
         self.taken = b""
-        self.shut: list[int] = []
+        self.shut = 0
 
     def _take(self, data: bytes) -> int:
         part = data[: self.room]
@@ -27,23 +25,21 @@ class Sock(socket.socket):
         self.taken += part
         return len(part)
 
-    def send(self, data, *flags):  # type: ignore[no-untyped-def,override]
+    def send(self, data: bytes) -> int:
         self.calls.append(("send", 1))
-        return self._take(bytes(data))
+        return self._take(data)
 
-    def sendmsg(self, buffers, *rest):  # type: ignore[no-untyped-def,override]
-        buffers = list(buffers)
-        self.calls.append(("sendmsg", len(buffers)))
+    def gather(self, buffers: Sequence[bytes]) -> int:
+        self.calls.append(("gather", len(buffers)))
         return self._take(b"".join(buffers))
 
-    def shutdown(self, how: int) -> None:
-        self.shut.append(how)
+    def shutdown(self) -> None:
+        self.shut += 1
 
 
 @pytest.fixture
-def sock() -> Iterator[Sock]:
-    with Sock() as made:
-        yield made
+def sock() -> Sock:
+    return Sock()
 
 
 def holding(*chunks: bytes) -> Delivery:
@@ -54,7 +50,7 @@ def holding(*chunks: bytes) -> Delivery:
 
 
 @pytest.mark.parametrize(
-    ("number", "call"), [(1, ("send", 1)), (2, ("sendmsg", 2)), (512, ("sendmsg", 512)), (513, ("send", 1))]
+    ("number", "call"), [(1, ("send", 1)), (2, ("gather", 2)), (512, ("gather", 512)), (513, ("send", 1))]
 )
 def test_512_buffers_in_one_call_and_more_are_joined(sock: Sock, number: int, call: tuple[str, int]) -> None:
     """Linux takes 1,024 (IOV_MAX)."""
@@ -92,7 +88,7 @@ def test_the_end_is_told_once(sock: Sock) -> None:
     delivery = Delivery()
     delivery.finish(sock)
     delivery.finish(sock)
-    assert sock.shut == [socket.SHUT_WR] and delivery.finished
+    assert sock.shut == 1 and delivery.finished
 
 
 def test_errors_are_the_callers(sock: Sock) -> None:

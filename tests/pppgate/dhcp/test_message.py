@@ -1,6 +1,7 @@
 """Octets of DHCP messages: options in parts, lengths that lie, search lists, the room that a reply has."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given

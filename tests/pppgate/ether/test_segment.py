@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pppgate.flusher import Dirty
 
-from nat.dirty import Dirty
 from nat.rules import PppRules, RuleSet
 from nat.wire.ipv4 import build_ipv4
 from nat.wire.udp import build_udp
@@ -28,7 +28,6 @@ from pppgate.ether.bridge_port import (
 )
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
-from pppgate.flusher import Dirty
 from serialport.port import HangUp
 from tests.support.watching import Watching
 
