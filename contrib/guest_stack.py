@@ -23,7 +23,7 @@ from nat.line import Line
 from nat.rules import Rules
 from nat.tcp.flow import TcpFlow
 from nat.tcp.flows import NoRoute, TcpFlows
-from nat.tcp.sender import State
+from nat.tcp.state import State
 from nat.wire.icmp import ECHO_REPLY, UNREACHABLE
 from nat.wire.ipv4 import ICMP, TCP, UDP, dotted
 from nat.wire.udp import build_udp

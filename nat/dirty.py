@@ -31,19 +31,17 @@ class Dirty:
 
     flow(thing): have `thing.flush` called with the flows.  The caller sees to it that it is put in once (a flag that
       its `flush` takes back): this is asked for with each packet.
+    line(thing): have it called with the lines, once however often this is asked for.
     """
 
-    __slots__ = ("flow", "_flows", "_lines", "_report")
+    __slots__ = ("flow", "line", "_flows", "_lines", "_report")
 
     def __init__(self, report: Report = surface) -> None:
         self._flows: deque[Thing] = deque()
         self._lines: dict[Thing, None] = {}
         self._report = report
         self.flow: Callable[[Thing], None] = self._flows.append
-
-    def line(self, thing: Thing) -> None:
-        """Have `thing.flush` called with the lines, once however often this is asked for."""
-        self._lines[thing] = None
+        self.line: Callable[[Thing], None] = self._lines.setdefault
 
     def __bool__(self) -> bool:
         """Whether somebody is left."""

@@ -37,8 +37,9 @@ class Waiter(Protocol):
 class _Queue:
     __slots__ = ("key", "packets", "size", "deficit", "listed", "waiter", "need")
 
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
+    key: Hashable
+
+    def __init__(self) -> None:
         self.packets: deque[bytes] = deque()
         self.size = 0
         self.deficit = 0
@@ -71,6 +72,7 @@ class Line:
         self.turn: Hashable | None = None
         self._up = False
         self._queues: dict[Hashable, _Queue] = {}
+        self._spare: list[_Queue] = []  # one that is empty: a flow that sends now and then makes no new one each time
         self._new: deque[_Queue] = deque()
         self._old: deque[_Queue] = deque()
         # Who waits for room that all share, the longest waiting first, and the octets that each needs.
@@ -96,7 +98,8 @@ class Line:
             self.count["line.queue_full"] += 1
             return False
         if queue is None:
-            queue = self._queues[key] = _Queue(key)
+            queue = self._queues[key] = self._spare.pop() if self._spare else _Queue()
+            queue.key = key
         queue.packets.append(packet)
         queue.size += size
         self.queued += size
@@ -186,6 +189,8 @@ class Line:
                 else:
                     queue.listed = False
                     del self._queues[queue.key]
+                    if not self._spare:
+                        self._spare.append(queue)
                 continue
             if queue.deficit <= 0:
                 queue.deficit += self.mtu

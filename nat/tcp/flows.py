@@ -19,7 +19,7 @@ from nat.line import Line
 from nat.rules import Action, Question
 from nat.stream import StreamSocket
 from nat.tcp.flow import TcpFlow
-from nat.tcp.sender import State
+from nat.tcp.state import SYN_RCVD, TIME_WAIT
 from nat.wire.checksum import sum16
 from nat.wire.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE
 from nat.wire.ipv4 import TCP
@@ -68,7 +68,7 @@ class TcpFlows:
         key = packet[12:24]
         flow = self.flows.get(key)
         if flow is not None:
-            if flow.state is not State.TIME_WAIT or not self._begins_anew(flow, packet, now):
+            if flow.state is not TIME_WAIT or not self._begins_anew(flow, packet, now):
                 flow.receive(packet, now)
                 return
         elif key in self.connecting and not self._restarts(key, packet):
@@ -77,8 +77,8 @@ class TcpFlows:
 
     def _begins_anew(self, flow: TcpFlow, packet: bytes, now: float) -> bool:
         """Whether a segment for a flow in TIME-WAIT is a new SYN (RFC 9293 section 3.6.1, MAY-2)."""
-        sequence = SEGMENT.unpack_from(packet, 24)[0]
-        if packet[33] & (SYN | ACK | RST) != SYN or not 0 < (sequence - flow.rcv_nxt) & SEQUENCE_MASK < 1 << 31:
+        ahead = (SEGMENT.unpack_from(packet, 24)[0] - flow.receiver.rcv_nxt) & SEQUENCE_MASK
+        if packet[33] & (SYN | ACK | RST) != SYN or not 0 < ahead < 1 << 31:
             return False
         flow.free(now)
         return True
@@ -134,7 +134,7 @@ class TcpFlows:
         number = len(self.connecting) + len(self._answered)
         if number >= self.context.limits.tcp_connecting:
             flows = self.flows
-            self._answered = [key for key in self._answered if key in flows and flows[key].state is State.SYN_RCVD]
+            self._answered = [key for key in self._answered if key in flows and flows[key].state is SYN_RCVD]
         return len(self.connecting) + len(self._answered)
 
     def _connected(self, key: bytes, now: float) -> None:
@@ -150,7 +150,7 @@ class TcpFlows:
             return
         stream.unwatch_write()
         sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, 24)
-        flow = self.flows[key] = TcpFlow(self, key, stream)
+        flow = self.flows[key] = TcpFlow(self.context, self.line, key, stream, self._ended)
         self._answered.append(key)
         flow.answer(sequence, window, parse_syn_options(syn[40 : 20 + (syn[32] >> 4) * 4]), now)
 
@@ -184,7 +184,7 @@ class TcpFlows:
             ports = guest_port.to_bytes(2, "big") + self._next_port.to_bytes(2, "big")
             key = guest + local + ports
             if key not in self.flows:
-                flow = self.flows[key] = TcpFlow(self, key, stream)
+                flow = self.flows[key] = TcpFlow(self.context, self.line, key, stream, self._ended)
                 if question is not None:
                     self._called[key] = question
                 flow.call(now)
@@ -211,8 +211,8 @@ class TcpFlows:
         for flow in list(self.flows.values()):
             flow.probe(now)
 
-    def ended(self, flow: TcpFlow) -> None:
-        """Called by a flow that has let go of everything."""
+    def _ended(self, flow: TcpFlow) -> None:
+        """A flow has let go of everything."""
         if self.flows.get(flow.key) is flow:
             del self.flows[flow.key]
             self._called.pop(flow.key, None)

@@ -88,7 +88,7 @@ def test_what_is_in_flight_adds_up_to_nothing_in_the_end(loss: float) -> None:
         sock.arriving += bytes(50_000)
         sock.remote_closed = True
     world.run(lambda: all(guest.remote_fin for guest in guests))
-    world.run(lambda: all(not flow.unacked for flow in world.table.flows.values()))
+    world.run(lambda: all(not flow.sender.unacked for flow in world.table.flows.values()))
     assert world.line.flight.flying == 0
 
 

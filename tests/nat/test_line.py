@@ -396,3 +396,49 @@ def test_flows_that_always_want_more_have_their_turns_in_rotation(number: int, h
         it.land(1500)
     sent = [flow.sent for flow in it.flows]
     assert min(sent) > 0 and max(sent) - min(sent) <= 6 * 6000
+
+
+def test_what_is_discarded_makes_room_for_those_who_wait() -> None:
+    it = Waiting(3)
+    for key in range(2):
+        it.want(key, FLOW_LIMIT)
+    it.want(2, 3000)
+    assert it.flows[2].waits
+    it.line.discard(1)
+    it.dirty.flush(0.0)
+    assert it.flows[2].sent == 3000
+    alone = Waiting(1)
+    alone.want(0, FLOW_LIMIT + 1500)
+    assert alone.flows[0].waits
+    alone.line.discard(0)
+    alone.dirty.flush(0.0)
+    assert alone.flows[0].octets == 0
+
+
+def test_one_whose_room_is_gone_before_its_turn_stays_the_first() -> None:
+    it = Waiting(3, hidden=True)
+    it.line.flight.window = 4500
+    it.want(0, 4500)
+    it.want(1, 3000)
+    it.want(2, 3000)
+    it.line.flight.landed(1500)
+    it.line.offer()
+    assert it.line.turn == 1
+    it.line.flight.window = 3000
+    it.dirty.flush(0.0)
+    assert it.flows[1].waits and it.line.turn is None and not it.flows[1].sent
+    it.land(1500)
+    assert [flow.sent for flow in it.flows[1:]] == [1500, 0]
+
+
+def test_the_first_that_needs_less_than_it_did_has_its_turn() -> None:
+    it = Waiting(2, hidden=True)
+    it.line.flight.window = 4500
+    it.want(0, 4500)
+    it.want(1, 3000)
+    it.land(600)
+    assert it.flows[1].sent == 0
+    it.flows[1].need = 500  # the guest's window has shrunk
+    it.flows[1].mark()
+    it.dirty.flush(0.0)
+    assert it.flows[1].sent == 600

@@ -6,10 +6,13 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from nat.deadlines import Deadlines
+from nat.dirty import Dirty
 from pppgate.config import build, load
 from pppgate.ether.segment import Segment
 from pppgate.links import Links
@@ -92,7 +95,8 @@ class World:
 def world() -> World:
     from tests.support.dial_world import Clock
 
-    return World(Surroundings(Clock(), *[None] * 3, lambda s: None, lambda s: None, lambda s: None))  # type: ignore[arg-type]
+    around = Surroundings(Clock(), Deadlines(), Dirty(), Random(1), print, print, print)
+    return World(around)
 
 
 def test_a_guest_is_handed_to_the_uplink_with_the_name_of_its_link(world: World) -> None:

@@ -9,7 +9,7 @@ from lcp.auth.secrets import Anyone
 from lcp.events import NetworkUp
 from lcp.link import Credentials, LinkConfig
 from lcp.packet import build, split_protocol
-from nat.tcp.sender import CLOSED
+from nat.tcp.state import CLOSED
 from nat.wire.checksum import checksum
 from nat.wire.ipv4 import build_ipv4
 from nat.wire.tcp import build_segment

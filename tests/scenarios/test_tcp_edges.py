@@ -4,8 +4,10 @@ import errno
 
 import pytest
 
-from nat.tcp.flow import DELAYED_ACK, TIME_WAIT
-from nat.tcp.sender import RCV_CAPACITY, SND_CAPACITY, State
+from nat.tcp.idle import TIME_WAIT_FOR
+from nat.tcp.receiver import DELAYED_ACK, RCV_CAPACITY
+from nat.tcp.sender import SND_CAPACITY
+from nat.tcp.state import State
 from nat.wire.tcp import build_segment, parse_sack_blocks, sack_option, syn_options
 from tests.nat.tcp.test_rfc9293 import ISS, MASK, Script
 from tests.support.tcp_peer import ACK, FIN, GUEST, PSH, RST, SYN, Segment, StreamSocket
@@ -70,10 +72,20 @@ def test_our_syn_goes_again_with_the_same_number_and_options_until_it_is_given_u
 def test_the_guests_scale_and_window_hold_after_a_call() -> None:
     script = Called()
     script.answer(SYN | ACK, options=syn_options(1000, 3, True))
-    assert (script.flow.snd_scale, script.flow.rcv_scale, script.flow.sack, script.flow.mss()) == (3, 2, True, 1000)
+    assert (
+        script.flow.sender.snd_scale,
+        script.flow.receiver.rcv_scale,
+        script.flow.sender.sack,
+        script.flow.sender.mss(),
+    ) == (3, 2, True, 1000)
     plain = Called()
     plain.answer(SYN | ACK)
-    assert (plain.flow.snd_scale, plain.flow.rcv_scale, plain.flow.sack, plain.flow.mss()) == (0, 0, False, 536)
+    assert (
+        plain.flow.sender.snd_scale,
+        plain.flow.receiver.rcv_scale,
+        plain.flow.sender.sack,
+        plain.flow.sender.mss(),
+    ) == (0, 0, False, 536)
 
 
 def test_rst_and_urgent_are_processed_in_a_closed_window() -> None:  # MUST-66
@@ -81,11 +93,11 @@ def test_rst_and_urgent_are_processed_in_a_closed_window() -> None:  # MUST-66
     script.sock.room = 0
     for sent in range(0, RCV_CAPACITY + 1, 32_768):
         script.guest(ACK | PSH, 1 + sent, 1, bytes(32_768))
-    edge = script.flow.rcv_edge - script.flow.rcv_nxt
-    assert script.flow.delivery.size + edge <= RCV_CAPACITY
-    script.guest(ACK | 0x20, script.flow.rcv_nxt - ISS, 1, b"!", urgent=1)
+    edge = script.flow.receiver.rcv_edge - script.flow.receiver.rcv_nxt
+    assert script.flow.receiver.delivery.size + edge <= RCV_CAPACITY
+    script.guest(ACK | 0x20, script.flow.receiver.rcv_nxt - ISS, 1, b"!", urgent=1)
     assert script.table.flows
-    script.guest(RST, script.flow.rcv_nxt - ISS)
+    script.guest(RST, script.flow.receiver.rcv_nxt - ISS)
     assert not script.table.flows and script.sock.was_reset
 
 
@@ -93,9 +105,9 @@ def test_data_is_read_no_faster_than_the_guest_acknowledges() -> None:
     script = Script().open(scale=4)
     script.sock.arriving += bytes(1 << 20)
     for _ in range(200):
-        sent = script.flow.snd_nxt - script.flow.snd_una
-        assert len(script.flow.unacked) == sent <= SND_CAPACITY
-        script.guest(ACK, 1, (script.flow.snd_nxt - script.irs), window=65_535)
+        sent = script.flow.sender.snd_nxt - script.flow.sender.snd_una
+        assert len(script.flow.sender.unacked) == sent <= SND_CAPACITY
+        script.guest(ACK, 1, (script.flow.sender.snd_nxt - script.irs), window=65_535)
     assert (1 << 20) - len(script.sock.arriving) > SND_CAPACITY
 
 
@@ -105,8 +117,8 @@ def test_an_old_ack_moves_nothing_and_its_data_counts() -> None:
     script.ready()
     script.guest(ACK, 1, 1001, window=20_000)
     script.guest(ACK | PSH, 1, 501, b"late", window=1)
-    assert script.flow.snd_wnd == 20_000 and bytes(script.sock.delivered) == b"late"
-    assert script.flow.snd_una == script.irs + 1001
+    assert script.flow.sender.snd_wnd == 20_000 and bytes(script.sock.delivered) == b"late"
+    assert script.flow.sender.snd_una == script.irs + 1001
 
 
 def test_an_ack_waits_a_little_for_company_and_two_segments_do_not() -> None:  # section 3.8.6.3, MUST-58, SHLD-18
@@ -121,7 +133,7 @@ def test_an_ack_waits_a_little_for_company_and_two_segments_do_not() -> None:  #
 
 def test_the_first_segments_are_acknowledged_one_by_one() -> None:
     script = Script().open()
-    script.flow.quick_acks = 2
+    script.flow.receiver.quick_acks = 2
     assert len(script.guest(ACK | PSH, 1, 1, b"a")) == 1
     assert len(script.guest(ACK | PSH, 2, 1, b"b")) == 1
     assert script.guest(ACK | PSH, 3, 1, b"c") == []
@@ -144,7 +156,7 @@ def test_a_window_that_opens_again_is_told() -> None:  # section 3.8.6.2.2
         size = min(1460, RCV_CAPACITY - sent)
         script.guest(ACK | PSH, 1 + sent, 1, bytes(size), window=30_000)
         sent += size
-    assert script.flow.delivery.size == RCV_CAPACITY
+    assert script.flow.receiver.delivery.size == RCV_CAPACITY
     script.wait(1)
     script.sock.room = 1000
     assert script.ready() == []  # a thousand octets are not worth a word
@@ -160,7 +172,7 @@ def test_sack_blocks_name_the_latest_first() -> None:  # RFC 2018 section 4
     (answer,) = script.guest(ACK | PSH, 3001, 1, b"c" * 10)
     blocks = parse_sack_blocks(answer.options)
     assert blocks[0] == ((ISS + 3001) & MASK, (ISS + 3011) & MASK) and len(blocks) == 3
-    script.flow.sack = False
+    script.flow.sender.sack = False
     (plain,) = script.guest(ACK | PSH, 4001, 1, b"d" * 10)
     assert plain.options == b""
 
@@ -169,12 +181,12 @@ def test_sack_blocks_that_lie_are_ignored() -> None:
     script = Script().open(sack=True)
     script.sock.arriving += bytes(5 * 1460)
     script.ready()
-    una, nxt = script.irs + 1, script.flow.snd_nxt
+    una, nxt = script.irs + 1, script.flow.sender.snd_nxt
     lies = [(nxt, nxt + 1000), (una - 500, una + 100), (una + 200, una + 100), (una + 5, una + 5), (una, una + 1460)]
     for n, (left, right) in enumerate(lies):  # with another window each time, so that they are no duplicates
         option = sack_option([(left & MASK, right & MASK)])
         assert script.guest(ACK, 1, 1, options=option, window=20_000 + n) == []
-    assert script.flow.recovery.sacked == []
+    assert script.flow.sender.recovery.sacked == []
 
 
 def test_duplicates_with_data_or_another_window_are_none() -> None:  # RFC 5681 section 2
@@ -207,7 +219,7 @@ def test_time_wait_lasts_a_minute_and_holds_no_socket() -> None:
     script.guest(ACK, 1, 2)
     assert script.guest(FIN | ACK, 1, 2)[-1].acknowledgement == (ISS + 2) & MASK
     assert script.flow.state is State.TIME_WAIT and script.sock.closed and not script.sock.was_reset
-    script.wait(TIME_WAIT - 1)
+    script.wait(TIME_WAIT_FOR - 1)
     assert script.table.flows
     script.wait(2)
     assert not script.table.flows
@@ -260,10 +272,10 @@ def test_a_window_of_a_syn_is_never_scaled() -> None:  # RFC 7323 section 2.2
     script = Script()
     script.guest(SYN, 0, 0, options=syn_options(1460, 7, False), window=1000)
     (answer,) = script.ready()
-    assert answer.window == 0xFFFF and script.flow.snd_wnd == 1000
+    assert answer.window == 0xFFFF and script.flow.sender.snd_wnd == 1000
     script.irs = answer.sequence
     script.guest(ACK, 1, 1, window=1000)
-    assert script.flow.snd_wnd == 1000 << 7
+    assert script.flow.sender.snd_wnd == 1000 << 7
 
 
 def test_a_lone_segment_is_probed_for_after_a_delayed_ack_could_have_come() -> None:  # after RFC 8985 section 7
@@ -282,9 +294,9 @@ def test_a_lone_segment_is_probed_for_after_a_delayed_ack_could_have_come() -> N
 def test_a_window_that_comes_with_data_counts() -> None:
     script = Script().open()
     script.guest(ACK | PSH, 1, 1, b"x", window=7)
-    assert script.flow.snd_wnd == 7
+    assert script.flow.sender.snd_wnd == 7
     script.guest(ACK | PSH, 2, 1, b"x", window=9000)
-    assert script.flow.snd_wnd == 9000 and script.flow.snd_max_wnd == 30_000
+    assert script.flow.sender.snd_wnd == 9000 and script.flow.sender.snd_max_wnd == 30_000
 
 
 def test_the_handshake_is_the_first_round_trip() -> None:
@@ -294,7 +306,7 @@ def test_the_handshake_is_the_first_round_trip() -> None:
     script.irs = answer.sequence
     script.now += 0.25
     script.guest(ACK)
-    assert script.flow.recovery.srtt == pytest.approx(0.25) and script.flow.timed_end == -1
+    assert script.flow.sender.recovery.srtt == pytest.approx(0.25) and script.flow.sender.timed_end == -1
 
 
 def test_a_handshake_that_was_repeated_is_none() -> None:  # Karn
@@ -304,21 +316,21 @@ def test_a_handshake_that_was_repeated_is_none() -> None:  # Karn
     script.irs = answer.sequence
     assert script.wait(1.5)
     script.guest(ACK)
-    assert script.flow.recovery.srtt == 0.0 and script.flow.recovery.rto == 1.0
+    assert script.flow.sender.recovery.srtt == 0.0 and script.flow.sender.recovery.rto == 1.0
 
 
 def test_a_segment_that_just_fits_is_not_past_the_window() -> None:
     script = Script().open()
     script.sock.room = 0
-    edge = script.flow.rcv_edge - script.flow.rcv_nxt
+    edge = script.flow.receiver.rcv_edge - script.flow.receiver.rcv_nxt
     ahead = 60_000
     script.guest(ACK | PSH, 1 + ahead, 1, bytes(edge - ahead))
-    assert not script.count["tcp.past_window"] and script.flow.ahead.size == edge - ahead
+    assert not script.count["tcp.past_window"] and script.flow.receiver.ahead.size == edge - ahead
     other = Script().open()
     other.sock.room = 0
     edge = RCV_CAPACITY  # what is taken, though less could be announced
     other.guest(ACK | PSH, 1 + edge - 5, 1, bytes(10))
-    assert other.count["tcp.past_window"] == 1 and other.flow.ahead.size == 5
+    assert other.count["tcp.past_window"] == 1 and other.flow.receiver.ahead.size == 5
 
 
 def test_each_end_is_counted() -> None:
@@ -370,12 +382,12 @@ def test_a_closed_window_is_probed_after_a_timeout_and_not_before() -> None:  # 
     script.guest(ACK, window=0)
     script.sock.arriving += b"data"
     script.ready()
-    rto = script.flow.recovery.rto
+    rto = script.flow.sender.recovery.rto
     assert script.wait(rto * 0.95) == [] and len(script.wait(rto * 0.1)) == 1
     script.wait(500)
-    assert script.flow.recovery.rto > 30
+    assert script.flow.sender.recovery.rto > 30
     script.guest(ACK, 1, 1, window=30_000)
-    assert script.flow.recovery.rto == rto
+    assert script.flow.sender.recovery.rto == rto
 
 
 def test_a_lone_full_segment_is_not_probed_for_before_a_delayed_ack() -> None:
@@ -420,7 +432,7 @@ def test_full_segments_go_out_and_only_the_last_is_shorter() -> None:
     sizes = [len(segment.payload) for segment in script.guest(ACK, 1, 1, window=10_000) + script.ready()]
     assert sizes == [1460] * 6
     for _ in range(200):
-        sent = script.guest(ACK, 1, script.flow.snd_nxt - script.irs, window=10_000)
+        sent = script.guest(ACK, 1, script.flow.sender.snd_nxt - script.irs, window=10_000)
         sizes += [len(segment.payload) for segment in sent if segment.payload]
     assert sum(sizes) == 100_000 and set(sizes[:-1]) == {1460}
 
@@ -442,10 +454,10 @@ def test_time_wait_begins_anew_with_every_fin() -> None:  # RFC 9293 section 3.1
     script.guest(ACK, 1, 2)
     script.guest(FIN | ACK, 1, 2)
     for _ in range(3):
-        script.wait(TIME_WAIT - 1)
+        script.wait(TIME_WAIT_FOR - 1)
         (ack,) = script.guest(FIN | ACK, 1, 2)
         assert ack.acknowledgement == (ISS + 2) & MASK
-    script.wait(TIME_WAIT + 1)
+    script.wait(TIME_WAIT_FOR + 1)
     assert not script.table.flows
 
 

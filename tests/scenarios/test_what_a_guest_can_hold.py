@@ -7,7 +7,8 @@ import pytest
 
 from lcp.packet import build
 from nat.fragment import DATAGRAMS_MOST, OCTETS_MOST
-from nat.tcp.sender import RCV_CAPACITY, SND_CAPACITY
+from nat.tcp.receiver import RCV_CAPACITY
+from nat.tcp.sender import SND_CAPACITY
 from nat.wire.tcp import ACK, SYN, build_segment
 from nat.wire.udp import build_udp
 from tests.support.fakes import fragment_of
@@ -132,7 +133,10 @@ def test_hostile_fragments() -> None:
 
 
 def held(world: SerialWorld) -> int:
-    return sum(len(flow.unacked) + flow.delivery.size + flow.ahead.size for flow in world.station.tcp.flows.values())
+    return sum(
+        len(flow.sender.unacked) + flow.receiver.delivery.size + flow.receiver.ahead.size
+        for flow in world.station.tcp.flows.values()
+    )
 
 
 def test_slow_readers_on_both_sides() -> None:
@@ -154,7 +158,8 @@ def test_slow_readers_on_both_sides() -> None:
     for _ in range(24):
         world.wait(3600)
         assert all(
-            len(flow.unacked) <= SND_CAPACITY and flow.delivery.size + flow.ahead.size <= RCV_CAPACITY
+            len(flow.sender.unacked) <= SND_CAPACITY
+            and flow.receiver.delivery.size + flow.receiver.ahead.size <= RCV_CAPACITY
             for flow in world.station.tcp.flows.values()
         )
     assert len(world.station.tcp.flows) == 64
@@ -179,8 +184,10 @@ def test_tiny_segments_toward_a_host_that_does_not_read() -> None:
     guest.pump()
     world.settle()
     (flow,) = world.station.tcp.flows.values()
-    assert flow.delivery.size == len(data)
-    assert len(flow.delivery.chunks) <= 1024, f"{len(flow.delivery.chunks)} pieces for {len(data)} octets"
+    assert flow.receiver.delivery.size == len(data)
+    assert len(flow.receiver.delivery.chunks) <= 1024, (
+        f"{len(flow.receiver.delivery.chunks)} pieces for {len(data)} octets"
+    )
     sock.room = 1 << 30
     world.settle()
     assert bytes(sock.delivered) == data

@@ -5,8 +5,8 @@ The numbers are written here as they are meant, and not taken from the code.
 
 import pytest
 
-from nat.wire.ipv4 import build_udp
 from nat.wire.tcp import SYN
+from nat.wire.udp import build_udp
 from tests.support.hostile_inputs import tcp, with_options
 from tests.support.serial_world import DNS, GATEWAY, GUEST, OUTSIDE, SerialWorld
 

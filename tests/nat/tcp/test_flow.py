@@ -105,16 +105,50 @@ def test_nothing_is_dropped_in_front_of_a_fast_line(mtu: int) -> None:
     table.receive(syn, 0.0)
     host.ready(0.0)
     (flow,) = table.flows.values()
-    acknowledgement = flow.snd_nxt & 0xFFFFFFFF
+    acknowledgement = flow.sender.snd_nxt & 0xFFFFFFFF
     ack = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=2, acknowledgement=acknowledgement, flags=ACK, window=65535)
     table.receive(ack, 0.0)
     table.context.dirty.flush(0.0)
-    flow.recovery.cwnd = 1 << 20
+    flow.sender.recovery.cwnd = 1 << 20
     line.take(1 << 20)
     host.sockets[0].arriving += bytes(1 << 20)
     while host.ready(0.0):
         table.context.dirty.flush(0.0)
     assert line.count["line.queue_full"] == 0
-    assert line.room(flow) < 2 * mtu
+    assert line.room(flow.key) < 2 * mtu
     sent = sum(len(packet) - 40 for packet in line.take(1 << 20))
-    assert sent == flow.snd_nxt - flow.snd_una
+    assert sent == flow.sender.snd_nxt - flow.sender.snd_una
+
+
+class QueueLine(Line):
+    """A real line with a hidden queue behind it, which gives a little of what waits each time it is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(GUEST, 1500, lambda: None, Counter())
+        self.flight.reset(1500, hidden=True)
+        self.up = True
+
+    @property
+    def sent(self) -> list[bytes]:
+        return self.take(4000)
+
+    @sent.setter
+    def sent(self, sent: list[bytes]) -> None: ...
+
+
+@pytest.mark.parametrize("loss", (0.0, 0.05))
+def test_many_flows_that_share_a_lines_room_all_come_to_their_end(loss: float) -> None:
+    world = World(seed=2, delay=0.01, loss=loss)
+    line = QueueLine()
+    world.line = line  # type: ignore[assignment]
+    world.table = make_table(world.host, line, 2)  # type: ignore[arg-type]
+    guests = [GuestTcp(world, port=40000 + number, to_send=b"GET /", window=20_000) for number in range(30)]
+    for guest in guests:
+        guest.connect()
+    world.run(lambda: all(guest.established for guest in guests))
+    for number, sock in enumerate(world.host.sockets):
+        sock.arriving += bytes(3000 * number)
+        sock.remote_closed = True
+    world.run(lambda: all(guest.remote_fin for guest in guests), 600.0)
+    assert sorted(len(guest.received) for guest in guests) == [3000 * number for number in range(30)]
+    assert line.turn is None and not line._row and not world.table.context.dirty

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from nat.context import Limits
-from nat.tcp.flow import CHALLENGE_INTERVAL, TIME_WAIT, TcpFlow
+from nat.tcp.flow import CHALLENGE_INTERVAL, TcpFlow
 from nat.tcp.flows import NoRoute
-from nat.tcp.sender import RCV_CAPACITY, State
+from nat.tcp.idle import TIME_WAIT_FOR
+from nat.tcp.receiver import RCV_CAPACITY
+from nat.tcp.state import State
 from nat.wire.tcp import build_segment, parse_sack_blocks, parse_syn_options, sack_option, syn_options
 from tests.support.tcp_peer import (
     ACK,
@@ -96,7 +98,7 @@ class Script:
         self.irs = answer.sequence
         assert self.guest(ACK) == []
         assert self.flow.state is State.ESTABLISHED
-        self.flow.quick_acks = 0
+        self.flow.receiver.quick_acks = 0
         return self
 
 
@@ -277,7 +279,7 @@ def test_many_tiny_pieces_are_bounded() -> None:  # CVE-2018-5390
     for at in range(1000):
         script.guest(ACK, 10 + 2 * at, 1, b"x")
     assert script.count["tcp.ahead_full"] > 800
-    assert script.flow.ahead.size <= 128
+    assert script.flow.receiver.ahead.size <= 128
 
 
 def test_the_window_closes_when_the_host_does_not_read_and_is_kept() -> None:
@@ -287,10 +289,10 @@ def test_the_window_closes_when_the_host_does_not_read_and_is_kept() -> None:
     for _ in range(100):
         size = 1460
         script.guest(ACK, 1 + sent, 1, bytes(size))
-        if (ISS + 1 + sent + size) & MASK != script.flow.rcv_nxt & MASK:
+        if (ISS + 1 + sent + size) & MASK != script.flow.receiver.rcv_nxt & MASK:
             break
         sent += size
-    assert script.flow.delivery.size <= RCV_CAPACITY
+    assert script.flow.receiver.delivery.size <= RCV_CAPACITY
     script.sock.room = 1 << 30
     assert any(segment.flags == ACK for segment in script.ready())
     assert sent <= len(script.sock.delivered) <= RCV_CAPACITY
@@ -312,15 +314,15 @@ def test_data_past_the_window_is_cut_and_a_closed_window_still_takes_acks() -> N
     script.ready()
     script.sock.room = 0
     at = 1
-    while script.flow.delivery.size < RCV_CAPACITY - 1460:
+    while script.flow.receiver.delivery.size < RCV_CAPACITY - 1460:
         script.guest(ACK, at, 1, bytes(1460))
         at += 1460
     script.guest(ACK, at, 1, bytes(1460))
-    before = script.flow.rcv_nxt
+    before = script.flow.receiver.rcv_nxt
     script.guest(ACK, (before - ISS) & MASK, 6, bytes(1460))
-    assert script.flow.snd_una == script.flow.snd_nxt
-    assert script.flow.delivery.size <= RCV_CAPACITY
-    script.guest(RST, (script.flow.rcv_nxt - ISS) & MASK)
+    assert script.flow.sender.snd_una == script.flow.sender.snd_nxt
+    assert script.flow.receiver.delivery.size <= RCV_CAPACITY
+    script.guest(RST, (script.flow.receiver.rcv_nxt - ISS) & MASK)
     assert not script.table.flows
 
 
@@ -376,7 +378,7 @@ def test_half_close_by_the_host_lets_the_guest_go_on_and_waits() -> None:
     (answer,) = script.guest(ACK | FIN, 5, 2)
     assert answer.acknowledgement == (ISS + 6) & MASK
     assert script.flow.state is State.TIME_WAIT and script.sock.closed
-    script.wait(TIME_WAIT + 1)
+    script.wait(TIME_WAIT_FOR + 1)
     assert not script.table.flows
 
 
@@ -587,7 +589,7 @@ def test_silly_windows_are_avoided() -> None:  # RFC 9293 section 3.8.6.2.1
     script = Script().open()
     script.sock.arriving += bytes(50_000)
     script.ready()
-    sent = script.flow.snd_nxt - script.irs - 1
+    sent = script.flow.sender.snd_nxt - script.irs - 1
     segments = script.guest(ACK, 1, 1 + sent, window=100)
     assert segments == []
 

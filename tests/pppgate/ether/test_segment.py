@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pppgate.flusher import Dirty
 
+from nat.dirty import Dirty
 from nat.rules import PppRules, RuleSet
 from nat.wire.ipv4 import build_ipv4
 from nat.wire.udp import build_udp
