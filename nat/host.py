@@ -24,7 +24,6 @@ from errno import (
     EPERM,
     EPROTONOSUPPORT,
 )
-from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
@@ -291,20 +290,27 @@ class HostStream:
     The calls that move octets are the socket's own: they cost nothing on their way through here.
     """
 
-    __slots__ = (
-        "recv", "send", "gather", "watch_read", "unwatch_read", "watch_write", "unwatch_write", "_sock",
-    )  # fmt: skip
+    __slots__ = ("recv", "send", "gather", "_sock", "_fd", "_watcher")
 
     def __init__(self, sock: socket.socket, watcher: Watcher) -> None:
         self._sock = sock
+        self._fd = sock.fileno()
+        self._watcher = watcher
         self.recv: Callable[[int], bytes] = sock.recv
         self.send: Callable[[bytes], int] = sock.send
         self.gather: Callable[[Sequence[bytes]], int] = sock.sendmsg
-        fd = sock.fileno()
-        self.watch_read: Callable[[Callable[[float], None]], None] = partial(watcher.watch_read, fd)
-        self.unwatch_read: Callable[[], None] = partial(watcher.unwatch_read, fd)
-        self.watch_write: Callable[[Callable[[float], None]], None] = partial(watcher.watch_write, fd)
-        self.unwatch_write: Callable[[], None] = partial(watcher.unwatch_write, fd)
+
+    def watch_read(self, callback: Callable[[float], None], /) -> None:
+        self._watcher.watch_read(self._fd, callback)
+
+    def unwatch_read(self) -> None:
+        self._watcher.unwatch_read(self._fd)
+
+    def watch_write(self, callback: Callable[[float], None], /) -> None:
+        self._watcher.watch_write(self._fd, callback)
+
+    def unwatch_write(self) -> None:
+        self._watcher.unwatch_write(self._fd)
 
     def peek(self, size: int, /) -> bytes:
         return self._sock.recv(size, socket.MSG_PEEK)
