@@ -161,7 +161,7 @@ class _TcpForward:
             except ConnectionError:  # the caller has gone again
                 continue
             except OSError:
-                # The caller stays in the backlog, so the listener would wake us for ever.
+                # The caller stays in the backlog, so the listener would wake us forever.
                 context.count["forward.exhausted"] += 1
                 context.host.unwatch_read(self._sock.fileno())
                 context.deadlines.arm(self, now + AGAIN)

@@ -24,7 +24,7 @@ links, where guests dial in (several at once are served; without one, pty:)
   tty:PATH                 a terminal that exists: an emulator's pty, a serial port set up already
   serial:PATH[@BAUD]       a real serial port, at 115200 baud unless you say otherwise
   tcp-listen:[HOST:]PORT   a guest for each TCP connection (HOST is 127.0.0.1)
-  tcp:HOST:PORT            connect to an emulator that listens; redialled for ever
+  tcp:HOST:PORT            connect to an emulator that listens; redialed forever
   unix-listen:PATH  unix:PATH   the same with unix sockets
   stdio:                   standard input and output, for socat EXEC: or ssh
   rfc2217://HOST:PORT ...  any URL of pyserial

@@ -4,7 +4,7 @@ In: a started link. Out: lines for the user. The syntax is that of QEMU's -chard
 86box.cfg, DOSBox-X's [serial] section and user-mode-linux's ssl0=, as their manuals and sources have it.
 
 QEMU opens a pty with -chardev serial, and then asks it for modem lines, which a pty does not have: its guest sees
-neither carrier nor clear-to-send, and a pppd with Debian's options (modem, crtscts) waits for ever. On a socket QEMU
+neither carrier nor clear-to-send, and a pppd with Debian's options (modem, crtscts) waits forever. On a socket QEMU
 shows both.
 """
 

@@ -1,6 +1,6 @@
 """The NAT behind the segment of the Ethernet guests: who may have which address, and where their packets go.
 
-In: neighbours that come and go on a segment.  Out: stations of the gateway, beside those of the PPP guests and under
+In: neighbors that come and go on a segment.  Out: stations of the gateway, beside those of the PPP guests and under
 the same rules.  Here Ethernet meets the NAT: `ether` knows nothing of stations, and `nat` nothing of frames.
 """
 
@@ -17,7 +17,7 @@ from nat.wire.ipv4 import dotted
 from pppgate.config import ConfigError, NetworkConfig
 from pppgate.dhcp.leases import PoolLeases
 from pppgate.dhcp.server import DhcpServer, Settings
-from pppgate.ether.bridge_port import Neighbour, Way
+from pppgate.ether.bridge_port import Neighbor, Way
 from pppgate.ether.frame import gateway_mac
 from pppgate.ether.segment import Segment
 from pppgate.notices import Notices
@@ -60,17 +60,17 @@ class NatUplink:
         holder = self.leases.holder(address)
         return holder is not None and (holder in keys or holder == _another(keys, address))
 
-    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
-        station = self._gateway.arrive(neighbour.address, self._mtu, neighbour.kick, now, keys[-1], hides_queue=True)
+    def arrive(self, keys: tuple[str, ...], now: float, neighbor: Neighbor) -> Way:
+        station = self._gateway.arrive(neighbor.address, self._mtu, neighbor.kick, now, keys[-1], hides_queue=True)
         station.line.flow_limit = FLOW_LIMIT
-        self._here[neighbour.address] = station, keys
+        self._here[neighbor.address] = station, keys
         return Way(station.line, station.receive)
 
-    def leave(self, neighbour: Neighbour, now: float) -> None:
-        key = self._by_use.pop(neighbour.address, None)
+    def leave(self, neighbor: Neighbor, now: float) -> None:
+        key = self._by_use.pop(neighbor.address, None)
         if key is not None:
-            self.leases.release(key, neighbour.address, now)
-        here = self._here.pop(neighbour.address, None)
+            self.leases.release(key, neighbor.address, now)
+        here = self._here.pop(neighbor.address, None)
         if here is not None:
             self._gateway.leave(here[0], now)
 

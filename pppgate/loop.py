@@ -145,7 +145,7 @@ class Loop:
     # -- a wake-up
 
     def _wait(self, timeout: float | None) -> bool:
-        """One wake-up. Waits at most `timeout` seconds (None: for ever), deals with all that is ready or due, and
+        """One wake-up. Waits at most `timeout` seconds (None: forever), deals with all that is ready or due, and
         returns whether a descriptor of asyncio's own is among it. asyncio calls it once a turn, and then runs what
         it was given meanwhile."""
         if self._armed < math.inf:

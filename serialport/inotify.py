@@ -1,7 +1,7 @@
 """inotify(7) through ctypes, as much of it as watching one device node takes.
 
 In: a path and a mask. Out: the set of event bits since the last drain. It does not tell how many openings
-there were: the kernel merges equal neighbours, so that a count made from events is never to be trusted.
+there were: the kernel merges equal neighbors, so that a count made from events is never to be trusted.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """serial:PATH@BAUD with a speed the standard library cannot set, and every URL that pyserial understands.
 
-In: rfc2217://HOST:PORT, socket://HOST:PORT, spy://, loop:// and so on. Out: one port at a time, redialled
-for ever. pyserial is imported when such a link is opened, and in no other file. Its network ports have no
+In: rfc2217://HOST:PORT, socket://HOST:PORT, spy://, loop:// and so on. Out: one port at a time, redialed
+forever. pyserial is imported when such a link is opened, and in no other file. Its network ports have no
 descriptor that could be watched, and block; so two threads carry the octets between the port and a socket
 pair of ours, whose other end is an ordinary SocketPort. This costs a hand-over per read, which these links,
 slow by nature, do not notice.
@@ -65,12 +65,12 @@ class PyserialLink(Redialer):
         def on_result(_now: float) -> None:
             self._watcher.unwatch_read(ours.fileno())
             ours.close()
-            self._dialled(self._result)
+            self._dialed(self._result)
 
         self._watcher.watch_read(ours.fileno(), on_result)
         threading.Thread(target=dial, name="pyserial-dial", daemon=True).start()
 
-    def _dialled(self, result: Any) -> None:
+    def _dialed(self, result: Any) -> None:
         if isinstance(result, Exception):
             self._failed(str(result))
         elif self._stopped:

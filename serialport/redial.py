@@ -1,7 +1,7 @@
 """Redialer: the life of a link that has to be opened again and again, one port at a time.
 
 In: `dial()` from the kind of link, which gives a port, or None while it cannot. Out: ports, and one note
-when it begins to fail and one when it works again. It knows nothing of what is dialled.
+when it begins to fail and one when it works again. It knows nothing of what is dialed.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from serialport.port import Backoff, LinkBase, Timer, Watcher
 
 
 class Unreachable(Exception):
-    """Dialling failed for now; the text is a clause for the note ("refuses the connection")."""
+    """Dialing failed for now; the text is a clause for the note ("refuses the connection")."""
 
 
 class Line(Protocol):
@@ -60,13 +60,13 @@ class Redialer(LinkBase):
     def _connected(self, port: Line) -> None:
         self._port = port
         self._note_given = ""
-        self._dialled_at = self._watcher.now()
+        self._dialed_at = self._watcher.now()
         self._on_port(port)
 
     def _port_closed(self) -> None:
         """The owner has given the port back. One that lasted makes the next wait short again."""
         self._port = None
-        if self._watcher.now() - self._dialled_at > 5.0:
+        if self._watcher.now() - self._dialed_at > 5.0:
             self._backoff.reset()
         self._again()
 

@@ -1,6 +1,6 @@
 """tcp:, unix: connect to an emulator that listens; tcp-listen:, unix-listen: serve one guest a connection.
 
-In: a host and port, or a path. Out: ports, one at a time from the connecting kinds (which redial for ever),
+In: a host and port, or a path. Out: ports, one at a time from the connecting kinds (which redial forever),
 many at once from the listening ones. On TCP what sits in the peer's own receive buffer is out of sight, so
 a slow guest is served better over a pty or a unix socket.
 """
@@ -59,7 +59,7 @@ class ConnectLink(Redialer):
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
-            raise Unreachable(f"cannot be dialled ({error.strerror})") from None
+            raise Unreachable(f"cannot be dialed ({error.strerror})") from None
         sock.setblocking(False)
         self._sock = sock
         number = sock.connect_ex(address)

@@ -1,7 +1,7 @@
 """tty: and serial: a terminal that exists already (a UART, a USB adapter, the pty of an emulator).
 
 In: a path, and for serial: a speed. Out: one port at a time; when the device goes away (an adapter pulled
-out, an emulator ended) the link tries to open it again, for ever. The device is taken for this process
+out, an emulator ended) the link tries to open it again, forever. The device is taken for this process
 alone (flock, and a look at the lock files of pppd and minicom), set raw, and given its settings back at the
 end.
 

@@ -540,5 +540,5 @@ def test_the_readme_is_short() -> None:
 def test_the_spelling_is_american(page: str) -> None:
     """Names of the code keep theirs."""
     text = CODE.sub("", prose(PAGES[page]))
-    british = "neighbour|behaviour|colour|dialled|dialling|cancelled|labelled|favour|honour|centre|recognis|initialis"
+    british = "neighbor|behavior|color|dialed|dialing|canceled|labeled|favor|honor|center|recognis|initialis"
     assert not re.findall(british, text, re.IGNORECASE)

@@ -13,7 +13,7 @@ connections share nothing but the octets and their ends.
                    FIN.  Either direction lives on without the other (RFC 9293 section 3.6).
   errors           A failed stream is a RST to the guest, a RST of the guest is a reset of the stream.
 
-This file has the handshake, the judgement of segments, the ends and the time; the halves know neither it nor each
+This file has the handshake, the judgment of segments, the ends and the time; the halves know neither it nor each
 other, and say in what they return what happened.  One deadline covers what the sender's timer, the delayed ACK, the
 idle end and TIME-WAIT want.  Sequence numbers are plain growing integers inside and 32 bits on the wire.
 

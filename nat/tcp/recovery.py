@@ -68,7 +68,7 @@ class Recovery:
         """A retransmission was acknowledged.
 
         RFC 6298 section 5 leaves the timer backed off until there is a new sample, which a line that loses every
-        tenth frame may not give for long.  So it is restored at once, but not for ever: a timer that is too short for
+        tenth frame may not give for long.  So it is restored at once, but not forever: a timer that is too short for
         the line would never get a sample at all.
         """
         self.unsampled += 1

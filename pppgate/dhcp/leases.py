@@ -34,7 +34,7 @@ class PoolLeases:
     """`in_use(address, key)`: does a host use the address now that is not known as `key`?  ("": any host at all.)
     A host is known by the key of its last Answer and by that of its card.
     `deadlines` call `tick` when the next offer or lease ends: nothing would be late otherwise, but PPP guests might
-    find the pool empty meanwhile.  `lease`: seconds, as the clients are told; math.inf for ever."""
+    find the pool empty meanwhile.  `lease`: seconds, as the clients are told; math.inf forever."""
 
     def __init__(
         self, pool: Pool, in_use: Callable[[bytes, str], bool], deadlines: Deadlines, lease: float = DAY
@@ -59,7 +59,7 @@ class PoolLeases:
             address = self._bound[key][0]
             if not self._in_use(address, key):
                 return address
-            self._drop(key)  # or it would be offered for ever what it cannot have
+            self._drop(key)  # or it would be offered forever what it cannot have
             self._set_aside(address, now)
         if wanted is not None and self._in_use(wanted, key):
             wanted = None
@@ -111,7 +111,7 @@ class PoolLeases:
         return self._pool.holder(address)
 
     def status(self, now: float) -> dict[str, object]:
-        """What it is, as plain data.  `left`: seconds; what has none lasts for ever."""
+        """What it is, as plain data.  `left`: seconds; what has none lasts forever."""
         return {
             "offers": [_told(*each, now) for each in self._offers.items()],
             "leases": [_told(*each, now) for each in self._bound.items()],

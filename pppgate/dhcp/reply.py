@@ -48,7 +48,7 @@ class Settings:
     dns: tuple[bytes, ...]
     mtu: int
     lease: float
-    """Seconds; math.inf: for ever."""
+    """Seconds; math.inf: forever."""
     domain: str = ""
     search: tuple[str, ...] = ()
     """What goes beyond 255 octets as they are encoded is left out."""

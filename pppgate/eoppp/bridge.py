@@ -1,11 +1,11 @@
 """The other kind of uplink: one Ethernet guest behind a PPP session, with the very address that IPCP agreed on.
 
-In: what a call has agreed on, packets from the PPP server, packets of the neighbour on the segment.  Out: packets of
-the neighbour on `line`, packets for it on the neighbour's own line, and what DHCP is to tell.  Nothing is translated:
+In: what a call has agreed on, packets from the PPP server, packets of the neighbor on the segment.  Out: packets of
+the neighbor on `line`, packets for it on the neighbor's own line, and what DHCP is to tell.  Nothing is translated:
 packets are handed on as they are, but for those that have to be cut for a server with a small MRU.
 
 There is one address, so there is one guest; a second one on the segment gets none.  The guest must find a router in its
-own network, and PPP has no network: `neighbourhood` makes the smallest one that holds both ends.  ARP is answered for
+own network, and PPP has no network: `neighborhood` makes the smallest one that holds both ends.  ARP is answered for
 every address but the guest's own, so that it matters to nobody how small it is.
 
 While the link is down the guest keeps its address, for the next call asks for it again.  Its packets wait, if the link
@@ -37,7 +37,7 @@ from nat.wire.ipv4 import (
 )
 from pppgate.dhcp.server import Settings
 from pppgate.eoppp.card_line import CardLine
-from pppgate.ether.bridge_port import Neighbour, Way
+from pppgate.ether.bridge_port import Neighbor, Way
 
 SERVER: Final = bytes((192, 0, 0, 8))
 """What the segment's router calls itself in DHCP and ICMP: the dummy address of RFC 7600 section 4.8.  It stays the
@@ -65,7 +65,7 @@ class Addresses(Protocol):
 
 
 class Calls(Protocol):
-    """Who makes the link: pppgate.eoppp.dialler.Dialler."""
+    """Who makes the link: pppgate.eoppp.dialer.Dialer."""
 
     used: float
 
@@ -121,8 +121,8 @@ class Bridge:
         self.settings: Settings | None = None
         """What DHCP tells the guest; None before the first link."""
         # By address; more than one for as long as one has an old address.
-        self._neighbours: dict[bytes, tuple[Neighbour, CardLine]] = {}
-        self._holder = ""  # the key of the card that has the address, while it is a neighbour or has a lease
+        self._neighbors: dict[bytes, tuple[Neighbor, CardLine]] = {}
+        self._holder = ""  # the key of the card that has the address, while it is a neighbor or has a lease
         self._leased_until = 0.0
         self._errors = Budget()
 
@@ -138,7 +138,7 @@ class Bridge:
             self.line.clear()
             self._holder = ""
         self.line.mtu = agreed.mtu
-        router, prefix = neighbourhood(agreed.local, agreed.remote)
+        router, prefix = neighborhood(agreed.local, agreed.remote)
         self.settings = Settings(
             server=SERVER,
             prefix=prefix,
@@ -157,7 +157,7 @@ class Bridge:
     def receive(self, packet: bytes, now: float) -> None:
         """A packet from the PPP server."""
         self.calls.used = now
-        here = self._neighbours.get(packet[DESTINATION])
+        here = self._neighbors.get(packet[DESTINATION])
         total = length(packet)
         if not total:
             self._count["bridge.malformed"] += 1
@@ -260,16 +260,16 @@ class Bridge:
     def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
         return self.agreed is not None and address == self.agreed.local and self._holder == keys[-1]
 
-    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
-        line = CardLine(neighbour.address, self.line.mtu, neighbour.kick, self._count, self._later)
+    def arrive(self, keys: tuple[str, ...], now: float, neighbor: Neighbor) -> Way:
+        line = CardLine(neighbor.address, self.line.mtu, neighbor.kick, self._count, self._later)
         line.up = True
         line.flow_limit = FLOW_LIMIT
-        self._neighbours[neighbour.address] = neighbour, line
+        self._neighbors[neighbor.address] = neighbor, line
         return Way(line, partial(self._from_guest, line))
 
-    def leave(self, neighbour: Neighbour, now: float) -> None:
-        del self._neighbours[neighbour.address]
-        if self.agreed is not None and neighbour.address == self.agreed.local:
+    def leave(self, neighbor: Neighbor, now: float) -> None:
+        del self._neighbors[neighbor.address]
+        if self.agreed is not None and neighbor.address == self.agreed.local:
             self._holder = ""
 
     def expected(self) -> Iterable[bytes]:
@@ -279,7 +279,7 @@ class Bridge:
 
     def is_free(self, key: str, now: float) -> bool:
         """Whether the card known by `key` may have the address: nobody has it, or it is its own already."""
-        if self.agreed is not None and self.agreed.local not in self._neighbours and now >= self._leased_until:
+        if self.agreed is not None and self.agreed.local not in self._neighbors and now >= self._leased_until:
             self._holder = ""
         return self._holder in ("", key)
 
@@ -295,7 +295,7 @@ class Bridge:
             self._holder = ""
 
 
-def neighbourhood(local: bytes, remote: bytes | None) -> tuple[bytes, int]:
+def neighborhood(local: bytes, remote: bytes | None) -> tuple[bytes, int]:
     """(router, prefix): the smallest network around `local` with a router in it, neither its first or last address.
 
     The router is the server itself where that lies within the same /16, else the address beside `local`; it is only a

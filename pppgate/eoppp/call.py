@@ -2,7 +2,7 @@
 
 In: a port that is open, the surroundings of the process, and for whom the call is made (a Customer).  Out: while IP is
 up, packets both ways for the customer; sentences; and once `ended(Ending)`, when the port has been closed.
-The dialler (pppgate.eoppp.dialler) decides when there is a call; this file, how one goes.
+The dialer (pppgate.eoppp.dialer) decides when there is a call; this file, how one goes.
 """
 
 from collections.abc import Callable
@@ -278,7 +278,7 @@ class Call:
             self._say_goodbye(now)
 
     def _say_goodbye(self, now: float) -> None:
-        """The link is ending: see it to its end, but not for ever.  A server that begins anew is negotiated with."""
+        """The link is ending: see it to its end, but not forever.  A server that begins anew is negotiated with."""
         if self.end is None or self.closed:
             return
         link = self.end.link

@@ -4,7 +4,7 @@ A script is pairs of words, what to expect and what to send for it, with quotes 
 
     ABORT BUSY ABORT "NO CARRIER"     # give up at once when one of these comes
     TIMEOUT 45                        # seconds for every expect from here on
-    SAY "Dialling the provider."
+    SAY "Dialing the provider."
     "" ATZ                            # expect nothing, send ATZ and a carriage return
     OK ATDT5551234
     CONNECT \d\c                      # wait a second, send nothing

@@ -32,7 +32,7 @@ examples
         a null-modem cable to a machine where pppd waits: pppd ttyUSB0 115200 local 10.9.0.1:10.9.0.2 ms-dns 9.9.9.9
   pppgate eoppp --ether ether:bochs:40000 --ppp serial:/dev/ttyS0@57600 --chat isp.chat \\
                 --user me --password-file ~/.isp-password --demand --idle 300
-        a modem, dialled when the guest sends something and hung up after five minutes of silence
+        a modem, dialed when the guest sends something and hung up after five minutes of silence
   pppgate unix-listen:/tmp/ppp  and  pppgate eoppp --ether ether:unix-listen:/tmp/eth0 --ppp unix:/tmp/ppp
         this project at both ends
   socat PTY,link=/tmp/slirp,raw,echo=0 EXEC:'slirp-fullbolt ppp',pty,raw,echo=0  and  ... --ppp tty:/tmp/slirp

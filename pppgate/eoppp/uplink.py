@@ -1,6 +1,6 @@
 """The uplink that is a call: an Ethernet guest on one side, a PPP server on the other, and all between them joined.
 
-In: a NetworkConfig whose uplink is "ppp".  Out: the segment of the guests, and behind it a Bridge whose line a Dialler
+In: a NetworkConfig whose uplink is "ppp".  Out: the segment of the guests, and behind it a Bridge whose line a Dialer
 fills and empties.  `on_end(status)` is called when there will be no more calls: 0 after a link that was not to be made
 again or an end that was asked for, 1 when no link could be made.
 """
@@ -16,7 +16,7 @@ from pppgate.config import CallConfig, ConfigError, NetworkConfig
 from pppgate.eoppp.bridge import SERVER, Bridge
 from pppgate.eoppp.bridge_dhcp import BridgeDhcp
 from pppgate.eoppp.call import Terms
-from pppgate.eoppp.dialler import Dialler, Habits
+from pppgate.eoppp.dialer import Dialer, Habits
 from pppgate.ether.frame import gateway_mac
 from pppgate.ether.segment import Segment
 from pppgate.links import open_links
@@ -32,7 +32,7 @@ class CallUplink:
         self, config: NetworkConfig, call: CallConfig, around: Surroundings, on_end: Callable[[int], None]
     ) -> None:
         self.count: Counter[str] = Counter()
-        open_ppp(call.ppp)  # a name that is not understood is the user's to mend, even if it is dialled later
+        open_ppp(call.ppp)  # a name that is not understood is the user's to mend, even if it is dialed later
         watcher = around.watcher
         # The guest decides how often it is refused an address, the line how often it fails.
         notices = Notices(around.say, watcher.now, repeat_after=0.0)
@@ -56,25 +56,25 @@ class CallUplink:
         )
         terms = Terms(link, config.mtu, call.chat)
         habits = Habits(call.demand, call.persist, call.idle, call.tries, call.address)
-        self.dialler = Dialler(partial(open_ppp, call.ppp), terms, habits, self.bridge, around, on_end)
-        self.bridge.calls = self.dialler
+        self.dialer = Dialer(partial(open_ppp, call.ppp), terms, habits, self.bridge, around, on_end)
+        self.bridge.calls = self.dialer
 
     def dial_in(self, port: Port, url: str) -> None:
         """Nobody dials in here: the configuration has no serial links but the server's."""
         port.close()
 
     def start(self, now: float) -> None:
-        self.dialler.start(now)
+        self.dialer.start(now)
 
     def end(self, now: float) -> None:
-        self.dialler.end(now)
+        self.dialer.end(now)
 
     def close(self, now: float) -> None:
-        self.dialler.close(now)
+        self.dialer.close(now)
         self.segment.close(now)
 
     def status(self) -> dict[str, Any]:
-        return {"uplink": "ppp", "call": self.dialler.state.value}
+        return {"uplink": "ppp", "call": self.dialer.state.value}
 
 
 def open_ppp(url: str) -> Link:

@@ -3,8 +3,8 @@
 In: a FramePort, and a segment for its frames.  Out: frames on the port, at the end of each wake-up that brought some.
 The packet path, top to bottom:
 
-    in   on_readable -> port.receive -> Segment.receive -> Neighbour.receive (the uplink's: Station.receive for the NAT)
-    out  Line.take -> Neighbour's header before each packet -> port.send, once for all that a wake-up brought
+    in   on_readable -> port.receive -> Segment.receive -> Neighbor.receive (the uplink's: Station.receive for the NAT)
+    out  Line.take -> Neighbor's header before each packet -> port.send, once for all that a wake-up brought
 
 It knows neither addresses nor what a frame means.
 """
@@ -23,13 +23,13 @@ from pppgate.ether.tap import FrameTap, Send
 from serialport.port import HangUp, Watcher
 
 QUEUE_MOST = 256 * 1024
-"""Octets of frames that may wait beside the IP packets in the neighbours' lines: answers, other guests' frames."""
+"""Octets of frames that may wait beside the IP packets in the neighbors' lines: answers, other guests' frames."""
 READ_MOST = 8
 """Reads (64 KB each at the most) in one wake-up before others get their turn."""
 FRAMES_MOST = 1024
 """Frames after which there is no other read: of the shortest, 64 KB are 3,600."""
 TAKE = 16 * 1024
-"""Octets that one neighbour's line hands over at a time, so that little waits outside its fair queue."""
+"""Octets that one neighbor's line hands over at a time, so that little waits outside its fair queue."""
 TAKE_LOSSLESS = 3 * 1024
 """The same for a card of ours, whose ring holds thirteen kilobytes."""
 BUSY_FRAMES = 16
@@ -42,19 +42,19 @@ TURN_MOST = 256 * 1024
 
 
 class Queue(Protocol):
-    """What a neighbour's packets wait in: nat.line.Line."""
+    """What a neighbor's packets wait in: nat.line.Line."""
 
     def take(self, budget: int) -> list[bytes]: ...
 
 
 class Way(NamedTuple):
-    """What a neighbour is to its uplink: where the packets for it wait, and what takes those that it sends."""
+    """What a neighbor is to its uplink: where the packets for it wait, and what takes those that it sends."""
 
     line: Queue
     receive: Callable[[bytes, float], None]
 
 
-class Neighbour:
+class Neighbor:
     """An IPv4 host on the segment: its addresses, the port it is on, and its way through the uplink.
 
     `arrive(self)` makes that way (segment.Uplink.arrive); `across`: what it may say to other hosts of the segment.
@@ -69,7 +69,7 @@ class Neighbour:
         port: "BridgePort",
         header: bytes,
         across: Asked,
-        arrive: "Callable[[Neighbour], Way]",
+        arrive: "Callable[[Neighbor], Way]",
         now: float,
     ) -> None:
         self.address = address
@@ -116,7 +116,7 @@ class BridgePort:
         self.warned = False
         """Whether a person was told that somebody here uses another cable's MAC address."""
         self.count: Counter[str] = Counter()
-        self.ready: dict[Neighbour, None] = {}
+        self.ready: dict[Neighbor, None] = {}
         self._watcher = watcher
         self._dirty = dirty
         self._hung_up = hung_up
@@ -240,12 +240,12 @@ class BridgePort:
             size += len(frame)
             frames.append(pad(frame))
         self._queued -= size
-        for neighbour in list(self.ready):
-            line = neighbour.line
+        for neighbor in list(self.ready):
+            line = neighbor.line
             packets = line.take(budget)
             if not packets:
-                del self.ready[neighbour]  # a kick brings it back
-            header = neighbour.header
+                del self.ready[neighbor]  # a kick brings it back
+            header = neighbor.header
             frames += [pad(header + packet) for packet in packets]
         return frames
 

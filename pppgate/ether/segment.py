@@ -1,7 +1,7 @@
 """The segment that Ethernet guests share: a switch between their cables, and on it the router's own stack.
 
-In: frames from bridge ports.  Out: IPv4 packets of each neighbour to the uplink, frames to bridge ports, a sentence
-when a neighbour comes.  It answers ARP for what the uplink owns, hands DHCP to the server, switches between the ports
+In: frames from bridge ports.  Out: IPv4 packets of each neighbor to the uplink, frames to bridge ports, a sentence
+when a neighbor comes.  It answers ARP for what the uplink owns, hands DHCP to the server, switches between the ports
 what is for another guest, and believes nobody who speaks for somebody else:
 
 - a MAC address belongs to the port where it was heard first, until that port ends or it was silent for MAC_AGE;
@@ -26,7 +26,7 @@ from nat.wire.udp import build_udp, destination_port, parse
 from pppgate.dhcp.clients import mac_key
 from pppgate.dhcp.server import Answer, Reply
 from pppgate.ether import arp
-from pppgate.ether.bridge_port import BridgePort, Neighbour, Way
+from pppgate.ether.bridge_port import BridgePort, Neighbor, Way
 from pppgate.ether.frame import (
     ARP,
     BROADCAST,
@@ -49,13 +49,13 @@ from serialport.port import Watcher
 
 MACS_PER_PORT: Final = 64
 """A port may lead to another switch; beyond so many addresses behind one, the frames of further ones are dropped."""
-NEIGHBOURS_PER_PORT: Final = 32
-"""IPv4 addresses behind one port; one that was not heard for NEIGHBOUR_IDLE makes room."""
+NEIGHBORS_PER_PORT: Final = 32
+"""IPv4 addresses behind one port; one that was not heard for NEIGHBOR_IDLE makes room."""
 MAC_AGE: Final = 300.0
 """Seconds of silence after which a MAC address may turn up on another port (IEEE 802.1D section 7.9.2: ageing time)."""
-NEIGHBOUR_IDLE: Final = 300.0
+NEIGHBOR_IDLE: Final = 300.0
 CROSSING_MOST: Final = 64
-"""Hosts of the segment about which a neighbour keeps what the rules have said."""
+"""Hosts of the segment about which a neighbor keeps what the rules have said."""
 DHCP_SERVER: Final = 67
 DHCP_CLIENT: Final = 68
 
@@ -79,11 +79,11 @@ class Uplink(Protocol):
     def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
         """Whether the address is this host's already."""
 
-    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
-        """A host is there, known by these keys, its card's address the last.  The neighbour is being made: it has its
+    def arrive(self, keys: tuple[str, ...], now: float, neighbor: Neighbor) -> Way:
+        """A host is there, known by these keys, its card's address the last.  The neighbor is being made: it has its
         addresses and its port, and may be kicked."""
 
-    def leave(self, neighbour: Neighbour, now: float) -> None:
+    def leave(self, neighbor: Neighbor, now: float) -> None:
         """It has gone."""
 
     def expected(self) -> Iterable[bytes]:
@@ -126,7 +126,7 @@ class Segment:
         self.mac = mac
         self.address = address
         self.ports: dict[BridgePort, None] = {}
-        self.neighbours: dict[bytes, Neighbour] = {}
+        self.neighbors: dict[bytes, Neighbor] = {}
         self._uplink = uplink
         self._dhcp = dhcp
         self._watcher = watcher
@@ -154,8 +154,8 @@ class Segment:
         self.ports.pop(port, None)
         self._full_until.pop(port, None)
         self._learned = {mac: learned for mac, learned in self._learned.items() if learned.port is not port}
-        for neighbour in [each for each in self.neighbours.values() if each.port is port]:
-            self._remove(neighbour, now)
+        for neighbor in [each for each in self.neighbors.values() if each.port is port]:
+            self._remove(neighbor, now)
         self._count += port.count + port.port.count
         if not self._closing:
             self._say(f"{port.name} {reason}")
@@ -173,7 +173,7 @@ class Segment:
             "mac": mac_text(self.mac),
             "ports": [port.status() for port in self.ports],
             "macs": len(self._learned),
-            "neighbours": [neighbour.status(now) for neighbour in self.neighbours.values()],
+            "neighbors": [neighbor.status(now) for neighbor in self.neighbors.values()],
         }
 
     # Frames
@@ -181,15 +181,15 @@ class Segment:
     def receive(self, port: BridgePort, frame: bytes, now: float) -> None:
         """One frame of a guest.  The first lines are the path of nearly all of them: IPv4 of a known host to us."""
         if frame[DESTINATION] == self.mac and frame[TYPE] == _IPV4_TYPE:
-            neighbour = self.neighbours.get(frame[IP_SOURCE])
+            neighbor = self.neighbors.get(frame[IP_SOURCE])
             if (
-                neighbour is not None
-                and neighbour.port is port
-                and neighbour.mac == frame[SOURCE]
+                neighbor is not None
+                and neighbor.port is port
+                and neighbor.mac == frame[SOURCE]
                 and not (frame[IP_PROTOCOL] == UDP and frame[IP_DESTINATION] == self.address)  # a lease may be renewed
             ):
-                neighbour.heard = now
-                neighbour.receive(frame[HEADER:], now)
+                neighbor.heard = now
+                neighbor.receive(frame[HEADER:], now)
                 return
         self._receive_other(port, frame, now)
 
@@ -251,16 +251,16 @@ class Segment:
         self._forget(oldest, now)
         return True
 
-    def _behind(self, mac: bytes) -> list[Neighbour]:
-        return [each for each in self.neighbours.values() if each.mac == mac]
+    def _behind(self, mac: bytes) -> list[Neighbor]:
+        return [each for each in self.neighbors.values() if each.mac == mac]
 
     def _last_heard(self, mac: bytes) -> float:
-        """The path of most frames moves only the neighbour's time."""
+        """The path of most frames moves only the neighbor's time."""
         return max([self._learned[mac].heard, *(each.heard for each in self._behind(mac))])
 
     def _forget(self, mac: bytes, now: float) -> None:
-        for neighbour in self._behind(mac):
-            self._remove(neighbour, now)
+        for neighbor in self._behind(mac):
+            self._remove(neighbor, now)
         self._full_until.pop(self._learned.pop(mac).port, None)
 
     def _switch(self, port: BridgePort, frame: bytes) -> None:
@@ -312,37 +312,37 @@ class Segment:
         if self._is_dhcp(frame, destination):
             self._receive_dhcp(port, learned, frame, now)
             return
-        neighbour = None if source == _NO_ADDRESS else self._admit(port, learned, mac, source, now)
-        if neighbour is None:
+        neighbor = None if source == _NO_ADDRESS else self._admit(port, learned, mac, source, now)
+        if neighbor is None:
             self._count["ip.bad_source"] += 1
         elif frame[DESTINATION] == self.mac:
-            neighbour.receive(frame[HEADER:], now)
-        elif self._may_cross(neighbour, destination):
+            neighbor.receive(frame[HEADER:], now)
+        elif self._may_cross(neighbor, destination):
             self._switch(port, frame)
 
-    def _may_cross(self, neighbour: Neighbour, destination: bytes) -> bool:
-        verdict = neighbour.across.known(destination)
+    def _may_cross(self, neighbor: Neighbor, destination: bytes) -> bool:
+        verdict = neighbor.across.known(destination)
         if verdict is not None and verdict.action is Action.ALLOW:
             return True
-        question = Question(neighbour.address, self._network, Direction.ACROSS, ANY, destination, 0)
-        verdict = verdict or neighbour.across.ask(destination, question)
+        question = Question(neighbor.address, self._network, Direction.ACROSS, ANY, destination, 0)
+        verdict = verdict or neighbor.across.ask(destination, question)
         if verdict.action is Action.ALLOW:
             return True
         deny(question, verdict, self._count, self._say)
         return False
 
-    def _admit(self, port: BridgePort, learned: Learned, mac: bytes, address: bytes, now: float) -> Neighbour | None:
-        """The neighbour with this address if it is this one, made if the address is free for it."""
-        neighbour = self.neighbours.get(address)
-        if neighbour is not None:
-            if neighbour.mac != mac or neighbour.port is not port:
+    def _admit(self, port: BridgePort, learned: Learned, mac: bytes, address: bytes, now: float) -> Neighbor | None:
+        """The neighbor with this address if it is this one, made if the address is free for it."""
+        neighbor = self.neighbors.get(address)
+        if neighbor is not None:
+            if neighbor.mac != mac or neighbor.port is not port:
                 return None
-            neighbour.heard = now
-            return neighbour
+            neighbor.heard = now
+            return neighbor
         if self._uplink.owns(address):
             return None
         oldest = self._one_too_many(port)
-        if oldest is not None and now - oldest.heard < NEIGHBOUR_IDLE:  # or the uplink lends an address for nothing
+        if oldest is not None and now - oldest.heard < NEIGHBOR_IDLE:  # or the uplink lends an address for nothing
             self._count["ether.neighbours_full"] += 1
             return None
         keys = _keys(mac, learned)
@@ -352,20 +352,20 @@ class Segment:
             self._remove(oldest, now)
         arrive = partial(self._uplink.arrive, keys, now)
         across = Asked(self._rules, CROSSING_MOST)
-        neighbour = Neighbour(address, mac, port, header(mac, self.mac, TYPE_IPV4), across, arrive, now)
-        self.neighbours[address] = neighbour
+        neighbor = Neighbor(address, mac, port, header(mac, self.mac, TYPE_IPV4), across, arrive, now)
+        self.neighbors[address] = neighbor
         self._say(f"{port.name}: {mac_text(mac)} has {dotted(address)}")
-        return neighbour
+        return neighbor
 
-    def _one_too_many(self, port: BridgePort) -> Neighbour | None:
-        """Who would have to make room for another neighbour, if the port has as many as it may."""
-        behind = [each for each in self.neighbours.values() if each.port is port]
-        return min(behind, key=lambda each: each.heard) if len(behind) >= NEIGHBOURS_PER_PORT else None
+    def _one_too_many(self, port: BridgePort) -> Neighbor | None:
+        """Who would have to make room for another neighbor, if the port has as many as it may."""
+        behind = [each for each in self.neighbors.values() if each.port is port]
+        return min(behind, key=lambda each: each.heard) if len(behind) >= NEIGHBORS_PER_PORT else None
 
-    def _remove(self, neighbour: Neighbour, now: float) -> None:
-        if self.neighbours.pop(neighbour.address, None) is not None:
-            neighbour.port.ready.pop(neighbour, None)
-            self._uplink.leave(neighbour, now)
+    def _remove(self, neighbor: Neighbor, now: float) -> None:
+        if self.neighbors.pop(neighbor.address, None) is not None:
+            neighbor.port.ready.pop(neighbor, None)
+            self._uplink.leave(neighbor, now)
 
     # DHCP
 
@@ -416,9 +416,9 @@ class Segment:
     def _settle(self, mac: bytes, learned: Learned, now: float) -> None:
         """The card may have another address now, or have given one back."""
         keys = _keys(mac, learned)
-        for neighbour in self._behind(mac):
-            if not self._uplink.holds(keys, neighbour.address):
-                self._remove(neighbour, now)
+        for neighbor in self._behind(mac):
+            if not self._uplink.holds(keys, neighbor.address):
+                self._remove(neighbor, now)
 
 
 def _keys(mac: bytes, learned: Learned) -> tuple[str, ...]:

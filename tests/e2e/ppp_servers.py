@@ -76,7 +76,7 @@ class PppdServer(UmlGuest):
         self.check(f"for f in pap chap; do echo '{line}' >/run/etc-ppp/$f-secrets; done")
 
     def serve(self, local: str, remote: str, *options: str, dns: tuple[str, ...] = (), login: bool = False) -> None:
-        """Wait for a client on the serial line, for ever; `login`: behind a login prompt, once."""
+        """Wait for a client on the serial line, forever; `login`: behind a login prompt, once."""
         words = ["local", "nocrtscts", "nodetach", "nodefaultroute", f"{local}:{remote}", "file", "/dev/null", *options]
         for address in dns:
             words += ["ms-dns", address]

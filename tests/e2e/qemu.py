@@ -5,7 +5,7 @@ Out: a Guest with its console on the first serial port and PPP on the second.
 
 The second port's other end is a pty that QEMU makes (`pty`), for a gateway that opens it with `tty:`. QEMU can
 open a pty that exists too (-chardev serial), but then it asks it for modem lines that a pty does not have, and
-its guest sees neither carrier nor clear-to-send: a pppd with Debian's options (modem, crtscts) waits for ever.
+its guest sees neither carrier nor clear-to-send: a pppd with Debian's options (modem, crtscts) waits forever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The guest killed in mid-transfer and a new one dialling in on the same link, 20 times."""
+"""The guest killed in mid-transfer and a new one dialing in on the same link, 20 times."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ GUEST_PORT = 80
 IPERF3_PORT = 5201
 
 
-class Dialled(NamedTuple):
+class Dialed(NamedTuple):
     gateway: Gateway
     guest: QemuGuest
     link: LinkUp
@@ -34,7 +34,7 @@ class Dialled(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def line(host: Servers) -> Iterator[Dialled]:
+def line(host: Servers) -> Iterator[Dialed]:
     need(*QEMU, "curl")
     http, iperf3 = closed_port(), closed_port()
     options = [
@@ -49,23 +49,23 @@ def line(host: Servers) -> Iterator[Dialled]:
         with Gateway(*options, link=f"tty:{guest.pty}", resolver=host.dns) as gateway:
             link = guest.dial()
             guest.default_route()
-            yield Dialled(gateway, guest, link, http, iperf3)
+            yield Dialed(gateway, guest, link, http, iperf3)
 
 
-def test_link_is_up_within_a_second(line: Dialled) -> None:
+def test_link_is_up_within_a_second(line: Dialed) -> None:
     assert line.link.seconds < 1
     assert (line.link.local, line.link.remote) == ("10.0.2.15", "10.0.2.2")
 
 
-def test_ping_the_gateway(line: Dialled) -> None:
+def test_ping_the_gateway(line: Dialed) -> None:
     assert "3 packets received" in line.guest.check("ping -c 3 -i 0.3 10.0.2.2")
 
 
-def test_dns_over_udp(line: Dialled) -> None:
+def test_dns_over_udp(line: Dialed) -> None:
     assert KNOWN_ADDRESS in line.guest.check(f"nslookup {KNOWN_NAME} 10.0.2.3")
 
 
-def test_dns_over_tcp(line: Dialled) -> None:
+def test_dns_over_tcp(line: Dialed) -> None:
     labels = "".join(f"\\{len(label):03o}{label}" for label in KNOWN_NAME.split("."))
     size = 12 + len(KNOWN_NAME) + 2 + 4
     query = rf"\000\{size:03o}\001\002\001\000\000\001\000\000\000\000\000\000{labels}\000\000\001\000\001"
@@ -74,23 +74,23 @@ def test_dns_over_tcp(line: Dialled) -> None:
     assert reply.endswith(socket.inet_aton(KNOWN_ADDRESS))
 
 
-def test_download(line: Dialled, host: Servers) -> None:
+def test_download(line: Dialed, host: Servers) -> None:
     transfers.download(line.guest, host.http, 500_000)
 
 
-def test_upload(line: Dialled, host: Servers) -> None:
+def test_upload(line: Dialed, host: Servers) -> None:
     transfers.upload(line.guest, host.http, 500_000)
 
 
-def test_parallel_transfers(line: Dialled, host: Servers) -> None:
+def test_parallel_transfers(line: Dialed, host: Servers) -> None:
     transfers.parallel(line.guest, host.http, 20, 20_000)
 
 
-def test_connection_refused_at_once(line: Dialled) -> None:
+def test_connection_refused_at_once(line: Dialed) -> None:
     assert transfers.refused(line.guest, closed_port()) < 1
 
 
-def test_forwarded_tcp_port(line: Dialled) -> None:
+def test_forwarded_tcp_port(line: Dialed) -> None:
     line.guest.check("mkdir -p /run/www; echo from the guest >/run/www/index.html; httpd -p 80 -h /run/www")
     caller = http.client.HTTPConnection("127.0.0.1", line.forward, timeout=10)
     caller.request("GET", "/index.html")
@@ -98,7 +98,7 @@ def test_forwarded_tcp_port(line: Dialled) -> None:
     caller.close()
 
 
-def test_forwarded_udp_port(line: Dialled) -> None:
+def test_forwarded_udp_port(line: Dialed) -> None:
     """iperf3's server in the guest answers the client's first datagram, or the client fails."""
     need("iperf3")
     line.guest.check("iperf3 -s -1 >/run/iperf3.log 2>&1 &")
@@ -112,7 +112,7 @@ def test_forwarded_udp_port(line: Dialled) -> None:
 
 
 def test_over_a_unix_socket(host: Servers) -> None:
-    """The guest's UART on `-chardev socket`, dialling a gateway that listens."""
+    """The guest's UART on `-chardev socket`, dialing a gateway that listens."""
     need(*QEMU, "curl")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "socket"

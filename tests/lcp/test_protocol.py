@@ -17,7 +17,7 @@ MAGIC = b"\x05\x06\x11\x22\x33\x44"
 SHUT = (State.STOPPED, State.STOPPING)
 
 
-def dialling(**changes):
+def dialing(**changes):
     """A server that has sent its first request and heard nothing."""
     end = server(echo_interval=0.0, **changes)
     end.link.up(0.0)
@@ -31,7 +31,7 @@ def last(end, protocol=0xC021):
 
 def negotiated(data=MAGIC, **changes):
     """A server whose LCP is open, the peer having asked for `data`; nothing in `sent`."""
-    end = dialling(**changes)
+    end = dialing(**changes)
     request = last(end)
     end.give(ACK, request.id, request.data)
     end.give(REQ, 1, data)
@@ -46,7 +46,7 @@ def codes(end, protocol=0xC021):
 
 
 def test_first_request_goes_out_at_once_and_asks_for_the_usual():
-    end = dialling()
+    end = dialing()
     (request,) = end.taken()
     packet = PPP(b"\xff\x03\xc0\x21" + request)
     assert [type(option).__name__ for option in packet.payload.options] == [
@@ -61,7 +61,7 @@ def test_first_request_goes_out_at_once_and_asks_for_the_usual():
 def test_everything_asked_for_is_read_the_same_by_scapy():
     from lcp.auth.secrets import Anyone
 
-    end = dialling(mru=296, accm=0xA0000, auth=Anyone())
+    end = dialing(mru=296, accm=0xA0000, auth=Anyone())
     (request,) = end.taken()
     options = PPP(b"\xff\x03\xc0\x21" + request).payload.options
     assert options[0].max_recv_unit == 296 and options[1].accm == 0xA0000
@@ -69,14 +69,14 @@ def test_everything_asked_for_is_read_the_same_by_scapy():
 
 
 def test_answers_at_once_when_the_peer_opens_first():
-    end = dialling()
+    end = dialing()
     end.taken()
     end.give(REQ, 9, MAGIC, now=0.1)
     assert codes(end) == [ACK] and end.link.deadline == 0.6
 
 
 def test_request_from_long_ago_is_repeated_soon_after_the_peer_speaks():
-    end = dialling()
+    end = dialing()
     first = last(end)
     end.give(REQ, 9, MAGIC, now=2.0)
     end.link.tick(2.2)
@@ -85,7 +85,7 @@ def test_request_from_long_ago_is_repeated_soon_after_the_peer_speaks():
 
 
 def test_silence_then_stopped_still_answering():
-    end = dialling()
+    end = dialing()
     while end.link.deadline < math.inf:
         end.link.tick(end.link.deadline)
     assert len(end.taken()) == 10 and end.link.lcp.state == State.STOPPED
@@ -95,7 +95,7 @@ def test_silence_then_stopped_still_answering():
 
 
 def test_identifier_stays_in_a_retransmission_and_changes_with_the_options_and_after_a_reply():
-    end = dialling()
+    end = dialing()
     first = last(end)
     end.link.tick(3.0)
     again = last(end)
@@ -110,7 +110,7 @@ def test_identifier_stays_in_a_retransmission_and_changes_with_the_options_and_a
 
 @pytest.mark.parametrize("code", [ACK, NAK, REJ])
 def test_wrong_id_answer_is_silently_discarded(code):
-    end = dialling()
+    end = dialing()
     request = last(end)
     end.give(code, request.id + 1, request.data)
     assert end.link.lcp.state == State.REQ_SENT and not end.taken()
@@ -122,7 +122,7 @@ def test_wrong_id_answer_is_silently_discarded(code):
     [(ACK, b""), (ACK, MAGIC), (REJ, b"\x0d\x03\x06"), (REJ, b""), (NAK, b"\x63\x02"), (NAK, b"\x05\x05abc\x00\x00")],
 )
 def test_answers_that_do_not_fit_the_request_are_silently_discarded(code, data):
-    end = dialling()
+    end = dialing()
     request = last(end)
     end.give(code, request.id, data)
     assert end.link.lcp.state == State.REQ_SENT and not end.taken()
@@ -130,7 +130,7 @@ def test_answers_that_do_not_fit_the_request_are_silently_discarded(code, data):
 
 
 def test_a_duplicated_ack_drops_no_link():
-    end = dialling()
+    end = dialing()
     request = last(end)
     end.give(ACK, request.id, request.data)
     end.give(REQ, 1, MAGIC)
@@ -150,7 +150,7 @@ def test_guest_reboot_configure_request_in_opened():
 
 
 def test_a_new_negotiation_asks_for_everything_again():
-    end = dialling()
+    end = dialing()
     request = last(end)
     end.give(REJ, request.id, request.data)
     bare = last(end)
@@ -164,7 +164,7 @@ def test_a_new_negotiation_asks_for_everything_again():
 
 @pytest.mark.parametrize("state", [s for s in State if s > State.STARTING], ids=lambda s: s.name)
 def test_terminate_request_in_every_state(state):
-    end = dialling()
+    end = dialing()
     end.taken()
     end.link.lcp.automaton.state = state
     end.give(TERM, 77, b"bye")
@@ -204,7 +204,7 @@ def test_close_sends_two_terminate_requests_and_then_is_closed():
 
 
 def test_echo_before_opened_is_ignored_and_in_opened_answered():
-    end = dialling()
+    end = dialing()
     end.taken()
     end.give(ECHO, 3, bytes(4))
     assert not end.taken() and end.link.count["lcp.not_opened"] == 1
@@ -265,7 +265,7 @@ def test_code_reject_of_nothing():
 
 @pytest.mark.parametrize("mru", [0, 1, 63, 67])
 def test_mru_too_small_is_naked(mru):
-    end = dialling()
+    end = dialing()
     end.taken()
     end.give(REQ, 1, b"\x01\x04" + mru.to_bytes(2, "big"), now=0.1)
     assert last(end) == (NAK, 1, b"\x01\x04\x00\x44")
@@ -283,7 +283,7 @@ def test_every_control_packet_fits_1500_and_the_peers_mru(mru):
 
 
 def test_options_we_do_not_have_are_rejected_in_order_and_unchanged():
-    end = dialling()
+    end = dialing()
     end.taken()
     strange = b"\x04\x08\xc0\x25\x00\x00\x00\x01" + b"\x0d\x03\x06" + b"\x11\x04\x05\xdc" + b"\x03\x04\xc0\x23"
     end.give(REQ, 5, b"\x01\x04\x00\x01" + strange + MAGIC, now=0.1)
@@ -322,21 +322,21 @@ def test_option_past_the_end_discards_the_packet_and_leaves_the_automaton():
 
 @pytest.mark.parametrize("information", [b"", b"\x01", b"\x01\x01\x00\x03", b"\x01\x01\x00\x05", b"\x01\x01\xff\xff"])
 def test_lengths_that_lie(information):
-    end = dialling()
+    end = dialing()
     end.taken()
     end.link.receive(b"\xc0\x21" + information, 0.0)
     assert not end.taken() and end.link.count["lcp.bad_length"] == 1
 
 
 def test_padding_after_the_length_is_ignored():
-    end = dialling()
+    end = dialing()
     end.taken()
     end.link.receive(b"\xc0\x21" + build(REQ, 4, MAGIC) + b"padding", 0.1)
     assert last(end) == (ACK, 4, MAGIC)
 
 
 def test_magic_number_zero_is_naked():
-    end = dialling()
+    end = dialing()
     end.taken()
     end.give(REQ, 1, b"\x05\x06" + bytes(4), now=0.1)
     answer = last(end)
@@ -344,7 +344,7 @@ def test_magic_number_zero_is_naked():
 
 
 def test_own_magic_returned_ten_times_is_a_looped_line():
-    end = dialling()
+    end = dialing()
     for _ in range(60):
         line = end.take()
         if not line:
@@ -356,7 +356,7 @@ def test_own_magic_returned_ten_times_is_a_looped_line():
 
 
 def test_one_own_magic_is_naked_with_a_new_one():
-    end = dialling()
+    end = dialing()
     request = last(end)
     end.give(REQ, 1, request.data, now=0.1)
     answer = last(end)
@@ -371,7 +371,7 @@ def test_echo_with_our_own_magic_is_a_looped_line(code):
 
 
 def test_identification_is_shown_printable_in_any_state():
-    for end in (dialling(), negotiated()):
+    for end in (dialing(), negotiated()):
         end.give(IDENT, 1, b"\x11\x22\x33\x44MSRASV5.10\x1b[2J\xff")
         assert end.events == [Identified("MSRASV5.10\\x1b[2J\\xff")]
 
@@ -383,7 +383,7 @@ def test_garbled_codes_before_the_line_is_up():
 
 
 def test_nak_with_another_mru_and_accm():
-    end = dialling(mru=1400)
+    end = dialing(mru=1400)
     request = last(end)
     end.give(NAK, request.id, b"\x01\x04\x02\x40\x02\x06\x00\x0a\x00\x00\x07\x02")
     data = last(end).data

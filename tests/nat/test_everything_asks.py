@@ -19,7 +19,7 @@ from nat.wire.tcp import SYN, build_segment
 from nat.wire.udp import build_udp
 from pppgate.eoppp.bridge import Bridge
 from pppgate.eoppp.call import Agreed
-from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.bridge_port import Neighbor
 from pppgate.ether.frame import IPV4, header
 from tests.pppgate.eoppp.test_bridge import KEYS, Calls, Port
 from tests.pppgate.ether.test_segment import World, ip, ip_frame, mac
@@ -280,10 +280,10 @@ class Uplinked:
         self.bridge.calls = Calls()
         self.bridge.link_up(Agreed(GUEST, None, (), 1500), 0.0)
 
-        def arrive(neighbour: Neighbour) -> object:
-            return self.bridge.arrive(KEYS, 0.0, neighbour)
+        def arrive(neighbor: Neighbor) -> object:
+            return self.bridge.arrive(KEYS, 0.0, neighbor)
 
-        self.host = Neighbour(GUEST, mac(0), Port(), header(mac(0), mac(9), IPV4), None, arrive, 0.0)  # type: ignore[arg-type]
+        self.host = Neighbor(GUEST, mac(0), Port(), header(mac(0), mac(9), IPV4), None, arrive, 0.0)  # type: ignore[arg-type]
 
     def out(self) -> list[bytes]:
         self.host.receive(udp(), 0.0)

@@ -113,7 +113,7 @@ def test_a_caller_that_comes_too_early_is_reset_at_once(reason: str) -> None:
 def test_a_listener_rests_for_a_second_when_the_host_is_short(number: int) -> None:
     setup = Setup()
     setup.call(number, now=5.0)
-    assert not setup.host.readers  # it would wake us for ever
+    assert not setup.host.readers  # it would wake us forever
     assert setup.deadlines.next() == 5.0 + AGAIN
     caller = FakeSocket()
     setup.listener.callers.append(caller)

@@ -1,4 +1,4 @@
-"""nat.host on real sockets, loopback only; and the behaviour of Linux's sockets that the NAT relies on."""
+"""nat.host on real sockets, loopback only; and the behavior of Linux's sockets that the NAT relies on."""
 
 import errno
 import os

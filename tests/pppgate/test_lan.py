@@ -22,7 +22,7 @@ from pppgate.config import NetworkConfig, build_network
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort
 from pppgate.ether.frame import BROADCAST, IPV4, header
-from pppgate.ether.segment import NEIGHBOURS_PER_PORT
+from pppgate.ether.segment import NEIGHBORS_PER_PORT
 from pppgate.lan import LEASE, build_lan
 from pppgate.surroundings import Surroundings
 from tests.nat.test_station import Host, syn
@@ -210,7 +210,7 @@ def test_one_guest_does_not_take_every_address() -> None:
     net = [bytes((10, 0, 2, last)) for last in range(256)]
     lan.say(rogue, *(who_has(mac(1), address, lan.config.gateway.packed) for address in net))
     taken = [address for address in net if lan.pool.holder(address) is not None]
-    assert sorted(taken) == sorted(lan.segment.neighbours) and len(taken) == NEIGHBOURS_PER_PORT
+    assert sorted(taken) == sorted(lan.segment.neighbors) and len(taken) == NEIGHBORS_PER_PORT
     assert packed(lan.lease(other, mac(2))) not in taken
 
 
@@ -234,7 +234,7 @@ def test_a_guest_that_was_static_asks_for_its_own_address_and_gets_it(identifier
     renewed = lan.dhcp(cable, mac(1), "request", ciaddr="10.0.2.77", options=list(identifier))
     assert renewed is not None and (renewed["message-type"], renewed["yiaddr"]) == (5, "10.0.2.77")
     assert renewed["to"] == mac(1).hex(":")
-    assert packed("10.0.2.77") in lan.segment.neighbours
+    assert packed("10.0.2.77") in lan.segment.neighbors
 
 
 def test_what_nobody_renews_is_free_again_but_what_is_used_is_not() -> None:
@@ -273,7 +273,7 @@ def test_a_guest_that_changes_its_address_all_the_time_leaves_nothing_behind() -
         lan.dhcp(cable, mac(1), "request", options=[("requested_addr", address)])
         lan.say(cable, ping(mac(1), address, lan.router, "10.0.2.2"))
         lan.dhcp(cable, mac(1), "release", ciaddr=address)
-    assert not lan.gateway.stations and not lan.segment.neighbours and not len(lan.leases)
+    assert not lan.gateway.stations and not lan.segment.neighbors and not len(lan.leases)
 
 
 @pytest.mark.no_cover
@@ -301,7 +301,7 @@ def test_what_was_only_offered_is_nobody_elses_once_it_is_used() -> None:
     offered = packed(str(offer["yiaddr"]))
     for address in (offered, packed("10.0.2.99")):
         lan.say(cable, who_has(mac(1), address, lan.config.gateway.packed))
-    assert {offered, packed("10.0.2.99")} == set(lan.segment.neighbours)
+    assert {offered, packed("10.0.2.99")} == set(lan.segment.neighbors)
     lan.leases.tick(lan.now + 3600)
     assert lan.pool.lease("a guest on a serial line", offered) != offered
 
@@ -319,9 +319,9 @@ def test_a_released_address_leaves_the_network_at_once() -> None:
     cable = lan.plug()
     address = lan.lease(cable, mac(1))
     lan.say(cable, who_has(mac(1), packed(address), lan.config.gateway.packed))
-    assert packed(address) in lan.segment.neighbours
+    assert packed(address) in lan.segment.neighbors
     assert lan.dhcp(cable, mac(1), "release", ciaddr=address, options=[("server_id", "10.0.2.2")]) is None
-    assert packed(address) not in lan.segment.neighbours
+    assert packed(address) not in lan.segment.neighbors
     assert lan.pool.holder(packed(address)) is None
 
 
@@ -351,7 +351,7 @@ def test_forged_frames_change_nothing_and_reach_nobody() -> None:
         lan.say(rogue, ip_frame(mac(2), stolen, b"\xff" * 4, to=BROADCAST))
     assert lan.cables[victim][0].sent == []
     assert (lan.count["arp.forged"], lan.count["ip.bad_source"]) == (6, 9)
-    assert lan.segment.neighbours[packed(address)].mac == mac(1)
+    assert lan.segment.neighbors[packed(address)].mac == mac(1)
 
 
 @pytest.mark.no_cover

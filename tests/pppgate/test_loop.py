@@ -257,7 +257,7 @@ def test_a_deadline_in_the_past_does_not_starve_descriptors(
     loop.unwatch_read(ours.fileno())
 
 
-def test_timers_can_be_cancelled(loop: Loop) -> None:
+def test_timers_can_be_canceled(loop: Loop) -> None:
     calls: list[float] = []
     timer = loop.call_at(loop.now() + 0.01, calls.append)
     timer.cancel()

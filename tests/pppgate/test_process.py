@@ -120,11 +120,11 @@ def test_a_signal_ends_every_link_in_order(number: signal.Signals, guests: int, 
     need_pty()
     lines = [str(tmp_path / f"com{n}") for n in range(max(guests, 1))]
     with GatewayProcess(*(f"pty:{line}" for line in lines)) as gateway, ExitStack() as stack:
-        dialled = [stack.enter_context(EmbeddedGuest(line)) for line in lines[:guests]]
+        dialed = [stack.enter_context(EmbeddedGuest(line)) for line in lines[:guests]]
         status, took = gateway.end(number)
         figure(f"{number.name} with {guests} guests: {took:.3f} s")
         assert (status, took < 1.0) == (0, True), took
-        for guest in dialled:
+        for guest in dialed:
             guest.wait_for(LinkDown, "the gateway is being shut down")
         assert not any(os.path.lexists(line) for line in lines)
 
@@ -217,7 +217,7 @@ def test_a_guest_is_lost_in_the_middle_of_transfers(com1: str) -> None:
 
 
 class Pouring:
-    """A TCP server that sends for ever to each caller, and counts those that it has lost."""
+    """A TCP server that sends forever to each caller, and counts those that it has lost."""
 
     def __init__(self, port: int) -> None:
         outer = self
@@ -280,7 +280,7 @@ def test_several_links_at_once(com1: str, tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_dialling_an_emulator_that_listens(tmp_path: Path) -> None:
+def test_dialing_an_emulator_that_listens(tmp_path: Path) -> None:
     """The gateway is there first, and again after the emulator has gone."""
     port = free_port()
     with GatewayProcess(f"tcp:127.0.0.1:{port}") as gateway:

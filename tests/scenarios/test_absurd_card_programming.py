@@ -98,7 +98,7 @@ def test_cve_2016_2841_every_pstart_and_pstop_and_one_long_frame() -> None:
 
 @pytest.mark.parametrize("current", [0x00, 0x4B, 0x4C, 0x7F, 0x80, 0x81, 0xFF])
 def test_cve_2015_5278_current_beyond_pstop(current: int) -> None:
-    """The room was computed as 0 for ever, and the loop did not end.  Every boundary with every current page."""
+    """The room was computed as 0 forever, and the loop did not end.  Every boundary with every current page."""
     bench, ring = watched()
     before = outside(bench)
     for boundary in range(256):

@@ -92,7 +92,7 @@ def test_every_errno_at_every_system_call(site: str, failure: int) -> None:
         listener.callers.extend((failure, StreamSocket(next(host.numbers))))  # type: ignore[arg-type]
         host.sockets.append(listener.callers[1])  # type: ignore[arg-type]
         host.readers[listener.fd](world.now)
-        assert listener.fd not in host.readers, "a listener that cannot accept wakes for ever"
+        assert listener.fd not in host.readers, "a listener that cannot accept wakes forever"
         world.wait(1.1)
         assert world.count["forward.tcp_accepted"] == 1 and listener.fd in host.readers
     else:

@@ -92,7 +92,7 @@ def test_cve_2020_8597_chap_value_size_and_name(size: int, name: int) -> None:
 
 
 def test_a_guest_with_many_names_has_one_address() -> None:
-    """Every name that `--auth any` lets in once held an address for ever: 253 of them were a full network."""
+    """Every name that `--auth any` lets in once held an address forever: 253 of them were a full network."""
     world = with_authentication()
     world.up()
     for number in range(300):

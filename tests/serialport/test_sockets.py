@@ -271,7 +271,7 @@ def test_tcp_connects_and_says_when_nobody_answers(watcher: EpollWatcher) -> Non
     emulator.close()
 
 
-def test_stopping_while_dialling_leaves_no_timer_and_no_descriptor(watcher: EpollWatcher, tmp_path: Path) -> None:
+def test_stopping_while_dialing_leaves_no_timer_and_no_descriptor(watcher: EpollWatcher, tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     owner = Owner(open_link(f"unix:{tmp_path}/none"), watcher)
     owner.link.stop()

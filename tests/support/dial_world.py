@@ -1,4 +1,4 @@
-"""A world for the dialler without a kernel: a clock, links whose ports lead to a PPP server, a customer.
+"""A world for the dialer without a kernel: a clock, links whose ports lead to a PPP server, a customer.
 
 In: `run(seconds)`.  Out: what was said, what the customer was told and given, how often the line was opened.
 """
@@ -13,7 +13,7 @@ from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.line import Line
 from pppgate.eoppp.call import Agreed, Terms
-from pppgate.eoppp.dialler import Dialler, Habits
+from pppgate.eoppp.dialer import Dialer, Habits
 from pppgate.surroundings import Surroundings
 from serialport.port import HangUp, LinkBase, Port, PortError, port_status
 from tests.support.ppp_ends import End, server
@@ -179,7 +179,7 @@ class World:
             self.detail.append,
             self.detail.append,
         )
-        self.dialler = Dialler(
+        self.dialer = Dialer(
             lambda: FakeLink(self, scheme),
             terms or Terms(),
             habits or Habits(),
@@ -189,7 +189,7 @@ class World:
         )
 
     def start(self) -> None:
-        self.dialler.start(self.clock.time)
+        self.dialer.start(self.clock.time)
         self.settle()
 
     def settle(self) -> None:

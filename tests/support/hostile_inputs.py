@@ -20,7 +20,7 @@ from tests.support.fakes import fragment_of
 from tests.support.serial_world import DNS, GATEWAY, GUEST, OUTSIDE, Canary, SerialWorld
 
 LCP, IPCP, IP = 0xC021, 0x8021, 0x0021
-NEIGHBOUR = bytes((10, 0, 2, 16))
+NEIGHBOR = bytes((10, 0, 2, 16))
 ANY, EVERYBODY, GROUP, LOOPBACK = bytes(4), b"\xff" * 4, bytes((224, 0, 0, 251)), bytes((127, 0, 0, 1))
 
 Frames = list[tuple[int, bytes]] | bytes
@@ -235,7 +235,7 @@ CASES: list[Case] = [
     Case("passt f15be71: from 127.0.0.1", ip(tcp(SYN, source=LOOPBACK)), "ip.bad_source"),
     Case("passt f15be71: from a broadcast", ip(udp(source=EVERYBODY)), "ip.bad_source"),
     Case("passt f15be71: from a multicast group", ip(udp(source=GROUP)), "ip.bad_source"),
-    Case("RFC 2827: from a neighbor", ip(udp(source=NEIGHBOUR)), "ip.bad_source"),
+    Case("RFC 2827: from a neighbor", ip(udp(source=NEIGHBOR)), "ip.bad_source"),
     Case("RFC 2827: from the gateway", ip(tcp(SYN, source=GATEWAY)), "ip.bad_source"),
     Case("CVE-1999-0016: LAND", ip(tcp(SYN, destination=GUEST, dport=1025)), "ip.land"),
     Case(

@@ -1,6 +1,6 @@
 """Frames as datagrams: QEMU's `-netdev dgram` over unix sockets or UDP, and Bochs's `ethmod=socket`.
 
-In: two addresses, ours and the emulator's.  Out: one port, at the start and for ever: there is no connection, so that
+In: two addresses, ours and the emulator's.  Out: one port, at the start and forever: there is no connection, so that
 nobody knows whether an emulator is there.  While it is not, what is sent to it is lost, as on a cable without a card.
 """
 

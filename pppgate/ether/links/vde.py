@@ -1,6 +1,6 @@
 """ether:vde:DIRECTORY: a plug in a switch of VDE 2, whose other ports are guests' cards.
 
-In: the switch's directory, in which it has a stream socket "ctl".  Out: a port while the switch is there; it is dialled
+In: the switch's directory, in which it has a stream socket "ctl".  Out: a port while the switch is there; it is dialed
 again when it has gone.
 
 The talk on "ctl", in the host's own byte order: we send a request with the address of a datagram socket of ours, the

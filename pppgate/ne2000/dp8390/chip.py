@@ -5,7 +5,7 @@ In: register reads and writes, frames from the network.  Out: `interrupt(level)`
 one for the ring, where drivers expect it.  What it does not know: the card around it, time.
 
 Everything happens at once: a packet is on the network when the command register has been written, without collisions
-(NCR is 0), and what the driver never sees is not modelled: FIFO thresholds, the back-off of TCR.OFST, the automatic
+(NCR is 0), and what the driver never sees is not modeled: FIFO thresholds, the back-off of TCR.OFST, the automatic
 transmit disable of TCR.ATD, bus states.
 
 Where the network can wait, `receive` refuses a frame that the ring has no room for, instead of losing it.  Two things

@@ -23,11 +23,11 @@ from pppgate.eoppp.bridge import (
     LINE_MOST,
     SERVER,
     Bridge,
-    neighbourhood,
+    neighborhood,
 )
 from pppgate.eoppp.bridge_dhcp import BridgeDhcp
 from pppgate.eoppp.call import Agreed
-from pppgate.ether.bridge_port import Neighbour
+from pppgate.ether.bridge_port import Neighbor
 from pppgate.ether.frame import BROADCAST, IPV4, header
 from pppgate.ether.segment import Segment
 from tests.pppgate.ether.test_segment import FakeDhcp, FakePort, FakeWatcher
@@ -80,18 +80,18 @@ class Rig:
     calls: Calls
     count: Counter[str]
 
-    def host(self, address: bytes = LOCAL, mac: bytes = MAC) -> Neighbour:
+    def host(self, address: bytes = LOCAL, mac: bytes = MAC) -> Neighbor:
         """A host that uses the address."""
         arrive = partial(self.bridge.arrive, KEYS, NOW)
-        return Neighbour(address, mac, Port(), b"", Asked(PppRules()), arrive, NOW)  # type: ignore[arg-type]
+        return Neighbor(address, mac, Port(), b"", Asked(PppRules()), arrive, NOW)  # type: ignore[arg-type]
 
     def out(self) -> list[bytes]:
         """What goes to the server."""
         return self.bridge.line.take(1 << 20)
 
-    def back(self, neighbour: Neighbour) -> list[bytes]:
+    def back(self, neighbor: Neighbor) -> list[bytes]:
         """What goes to the host."""
-        return neighbour.line.take(1 << 20)
+        return neighbor.line.take(1 << 20)
 
 
 def rig(agreed: Agreed | None = AGREED, **options) -> Rig:
@@ -445,8 +445,8 @@ def test_a_decline_is_counted_and_changes_nothing():
         ("128.0.0.0", None, "128.0.0.1", 1),
     ],
 )
-def test_neighbourhood(local, remote, router, prefix):
-    found = neighbourhood(ip(local), ip(remote) if remote else None)
+def test_neighborhood(local, remote, router, prefix):
+    found = neighborhood(ip(local), ip(remote) if remote else None)
     assert found == (ip(router), prefix)
 
 
@@ -456,7 +456,7 @@ hosts = st.one_of(st.integers(0x01000000, 0x7EFFFFFF), st.integers(0x80000001, 0
 @given(hosts, st.one_of(st.none(), hosts))
 def test_the_router_is_in_the_guests_network_and_neither_is_its_edge(local, remote):
     far = None if remote in (None, local) else remote.to_bytes(4, "big")
-    router, prefix = neighbourhood(local.to_bytes(4, "big"), far)
+    router, prefix = neighborhood(local.to_bytes(4, "big"), far)
     host = (1 << 32 - prefix) - 1
     number = int.from_bytes(router, "big")
     assert 1 <= prefix <= 30 and number != local and number & ~host == local & ~host

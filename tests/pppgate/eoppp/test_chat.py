@@ -30,7 +30,7 @@ def test_the_script_of_a_modem():
     script = """
     # a comment
     ABORT BUSY ABORT "NO CARRIER"     # another
-    TIMEOUT 30 SAY "Dialling the provider."
+    TIMEOUT 30 SAY "Dialing the provider."
     "" ATZ
     OK 'ATDT 5551234'
     CONNECT \\d\\c
@@ -41,7 +41,7 @@ def test_the_script_of_a_modem():
         Abort(b"BUSY"),
         Abort(b"NO CARRIER"),
         Timeout(30.0),
-        Say("Dialling the provider."),
+        Say("Dialing the provider."),
         Expect(b""),
         sent(b"ATZ\r"),
         Expect(b"OK"),

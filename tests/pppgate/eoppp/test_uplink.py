@@ -102,7 +102,7 @@ class Modem:
     def __init__(self, master: int, exchange: Path) -> None:
         self.master = master
         self.exchange = exchange
-        self.dialled: list[bytes] = []
+        self.dialed: list[bytes] = []
         self.failure: Exception | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -114,7 +114,7 @@ class Modem:
                 line.expect(rb"ATZ\r")
                 line.send(b"ATZ\r\r\nOK\r\n")
                 line.expect(rb"ATDT(\d+)\r")
-                self.dialled.append(line.match[1])
+                self.dialed.append(line.match[1])
                 line.send(b"\r\n" + answer + b"\r\n")
             with socket.socket(socket.AF_UNIX) as far:
                 far.connect(str(self.exchange))
@@ -131,12 +131,12 @@ class Modem:
                 far.sendall(data)
 
 
-def test_a_modem_is_dialled_by_a_chat_script_again_when_it_is_busy(tmp_path: Path):
+def test_a_modem_is_dialed_by_a_chat_script_again_when_it_is_busy(tmp_path: Path):
     need_pty()
     master, slave = os.openpty()
     try:
         chat = tmp_path / "isp.chat"
-        chat.write_text("ABORT BUSY TIMEOUT 5 SAY 'Dialling.'\n'' ATZ OK ATDT5551234 CONNECT \\c\n")
+        chat.write_text("ABORT BUSY TIMEOUT 5 SAY 'Dialing.'\n'' ATZ OK ATDT5551234 CONNECT \\c\n")
         with server(tmp_path):
             modem = Modem(master, tmp_path / "ppp")
             with bridge(tmp_path, "--chat", str(chat), ppp=f"tty:{os.ttyname(slave)}") as process:
@@ -144,8 +144,8 @@ def test_a_modem_is_dialled_by_a_chat_script_again_when_it_is_busy(tmp_path: Pat
                 process.wait_for("link up")
                 with leased(tmp_path) as guest:
                     assert is_reply(guest.ping(GATEWAY))
-                assert process.output.count("Dialling.") == 2
-        assert modem.dialled == [b"5551234"] * 2 and modem.failure is None
+                assert process.output.count("Dialing.") == 2
+        assert modem.dialed == [b"5551234"] * 2 and modem.failure is None
     finally:
         os.close(slave)
         os.close(master)

@@ -23,11 +23,11 @@ from pppgate.ether.bridge_port import (
     QUEUE_MOST,
     TURN_MOST,
     BridgePort,
-    Neighbour,
+    Neighbor,
     Way,
 )
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
-from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOUR_IDLE, NEIGHBOURS_PER_PORT, Segment
+from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOR_IDLE, NEIGHBORS_PER_PORT, Segment
 from serialport.port import HangUp
 from tests.support.watching import Watching
 
@@ -109,7 +109,7 @@ class FakeUplink:
 
     def __init__(self) -> None:
         self.holders: dict[bytes, str] = {}
-        self.here: dict[bytes, Neighbour] = {}
+        self.here: dict[bytes, Neighbor] = {}
         self.received: list[tuple[bytes, bytes]] = []
         self.asks: tuple[bytes, ...] = ()
 
@@ -122,13 +122,13 @@ class FakeUplink:
     def holds(self, keys: tuple[str, ...], address: bytes) -> bool:
         return self.holders.get(address) in keys
 
-    def arrive(self, keys: tuple[str, ...], now: float, neighbour: Neighbour) -> Way:
-        assert neighbour.address not in self.here
-        self.here[neighbour.address] = neighbour
-        return Way(FakeLine(), lambda packet, now: self.received.append((neighbour.address, packet)))
+    def arrive(self, keys: tuple[str, ...], now: float, neighbor: Neighbor) -> Way:
+        assert neighbor.address not in self.here
+        self.here[neighbor.address] = neighbor
+        return Way(FakeLine(), lambda packet, now: self.received.append((neighbor.address, packet)))
 
-    def leave(self, neighbour: Neighbour, now: float) -> None:
-        assert self.here.pop(neighbour.address) is neighbour
+    def leave(self, neighbor: Neighbor, now: float) -> None:
+        assert self.here.pop(neighbor.address) is neighbor
 
     def expected(self) -> Iterable[bytes]:
         return self.asks
@@ -306,26 +306,26 @@ class TestRouting:
     def test_what_waits_in_its_line_goes_down_with_a_header_and_padding(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), GATEWAY))
         world.heard(0)
-        neighbour = world.uplink.here[ip(15)]
-        line = neighbour.line
+        neighbor = world.uplink.here[ip(15)]
+        line = neighbor.line
         assert isinstance(line, FakeLine)
         line.packets = [b"E" * 20, b"E" * 1500]
-        neighbour.kick()
+        neighbor.kick()
         world.flush()
         short, long = world.heard(0)
         assert short == mac(1) + ROUTER + b"\x08\x00" + b"E" * 20 + bytes(26)
         assert long == mac(1) + ROUTER + b"\x08\x00" + b"E" * 1500
-        assert not neighbour.port.ready
+        assert not neighbor.port.ready
 
     def test_a_blocked_port_keeps_the_order_and_loses_nothing(self, world: World) -> None:
         world.say(0, who_has(mac(1), ip(15), GATEWAY))
         world.heard(0)
-        neighbour = world.uplink.here[ip(15)]
-        line = neighbour.line
+        neighbor = world.uplink.here[ip(15)]
+        line = neighbor.line
         assert isinstance(line, FakeLine)
         line.packets = [bytes([0x45, n]) * 30 for n in range(100)]
         world.ports[0].room = 3
-        neighbour.kick()
+        neighbor.kick()
         world.flush()
         while world.ports[0].fd in world.watcher.writers:
             world.ports[0].room = 7
@@ -491,17 +491,17 @@ class TestWhoIsWhere:
         world.bridge_ports[0].on_readable(world.now)
         assert reads == 1
 
-    def test_neighbours_behind_a_port_are_bounded(self, world: World) -> None:
-        for number in range(100, 100 + NEIGHBOURS_PER_PORT + 5):
+    def test_neighbors_behind_a_port_are_bounded(self, world: World) -> None:
+        for number in range(100, 100 + NEIGHBORS_PER_PORT + 5):
             world.say(0, ip_frame(mac(1), ip(number), OUTSIDE))
-        assert len(world.uplink.here) == NEIGHBOURS_PER_PORT
+        assert len(world.uplink.here) == NEIGHBORS_PER_PORT
         assert world.count["ether.neighbours_full"] == 5
-        assert len(world.uplink.holders) == NEIGHBOURS_PER_PORT  # and no address was lent for nothing
-        world.now = NEIGHBOUR_IDLE
+        assert len(world.uplink.holders) == NEIGHBORS_PER_PORT  # and no address was lent for nothing
+        world.now = NEIGHBOR_IDLE
         world.say(0, ip_frame(mac(1), bytes((192, 168, 7, 7)), OUTSIDE))  # nobody makes room for what cannot be
         assert ip(100) in world.uplink.here
         world.say(0, ip_frame(mac(1), ip(200), OUTSIDE))
-        assert ip(200) in world.uplink.here and len(world.uplink.here) == NEIGHBOURS_PER_PORT
+        assert ip(200) in world.uplink.here and len(world.uplink.here) == NEIGHBORS_PER_PORT
 
     def test_closing_lets_go_of_everything(self, world: World) -> None:
         world.say(0, ip_frame(mac(1), ip(15), OUTSIDE))
@@ -650,14 +650,14 @@ def test_a_line_that_each_write_fills_again_gets_one_turn_a_wake_up() -> None:
     world = World(1)
     world.say(0, who_has(mac(1), ip(15), GATEWAY))
     world.heard(0)
-    neighbour = world.uplink.here[ip(15)]
-    line = neighbour.line
+    neighbor = world.uplink.here[ip(15)]
+    line = neighbor.line
     assert isinstance(line, FakeLine)
 
     class Refill:
         def flush(self, now: float) -> None:
             line.packets = [bytes(1500)] * 8
-            neighbour.kick()
+            neighbor.kick()
 
     refill = Refill()
     world.watcher.timers.clear()
@@ -717,5 +717,5 @@ def test_what_a_segment_says_that_it_is() -> None:
             {"name": "port 1", "queued": 0, "blocked": False, "counters": {}},
         ],
         "macs": 1,
-        "neighbours": [{"address": "10.0.2.15", "mac": "52:54:00:12:00:01", "port": "port 0", "idle": 2.0}],
+        "neighbors": [{"address": "10.0.2.15", "mac": "52:54:00:12:00:01", "port": "port 0", "idle": 2.0}],
     }

@@ -26,10 +26,10 @@ CARRIER = 0x80
 
 
 class Timer:
-    cancelled = False
+    canceled = False
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.canceled = True
 
 
 class Clock(Watching):
@@ -51,7 +51,7 @@ class Clock(Watching):
     def run(self, seconds: float) -> None:
         end = self.time + seconds
         while True:
-            due = [entry for entry in self.timers if not entry[2].cancelled and entry[0] <= end]
+            due = [entry for entry in self.timers if not entry[2].canceled and entry[0] <= end]
             if not due:
                 break
             entry = min(due, key=lambda entry: entry[0])
@@ -373,7 +373,7 @@ def test_a_chip_with_time_is_kept_by_the_watchers_timers() -> None:
     assert rig.receive() == b"hello"
     assert port.read() == b"world"
     rig.clock.run(1.0)
-    assert [entry for entry in rig.clock.timers if not entry[2].cancelled] == []
+    assert [entry for entry in rig.clock.timers if not entry[2].canceled] == []
     assert rig.chip.uart.deadline == math.inf
 
 

@@ -89,7 +89,7 @@ def test_frames_both_ways_and_the_end(watcher: EpollWatcher, tmp_path: Path) -> 
     watcher.run_until(lambda: bool(gone))
     assert gone == ["was unplugged: the switch has gone"]
     assert not os.path.exists(path)
-    again = Switch(tmp_path / "switch")  # dialled again
+    again = Switch(tmp_path / "switch")  # dialed again
     again.listener.settimeout(2)
     watcher.run(0.3)
     again.accept()

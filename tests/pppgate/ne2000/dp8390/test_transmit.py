@@ -138,7 +138,7 @@ def test_a_made_fcs_is_checked(mode: int) -> None:
     assert loop(bench, mode, data + bytes(4))[1] == RSR_CRC
 
 
-def test_another_address_is_not_recognised() -> None:
+def test_another_address_is_not_recognized() -> None:
     bench = Bench().set_up(dcr=0x40, rcr=0)
     assert loop(bench, 2, frame(64, to=PEER))[1] == 0
     bench.out((RCR, 0x10))

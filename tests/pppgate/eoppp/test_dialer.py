@@ -1,4 +1,4 @@
-"""pppgate.eoppp.dialler and .call: calls to a server of this project, on links that come and go, on a fake clock."""
+"""pppgate.eoppp.dialer and .call: calls to a server of this project, on links that come and go, on a fake clock."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from lcp.auth.secrets import Anyone, Entry, Secrets
 from lcp.link import Credentials, LinkConfig
 from pppgate.eoppp.call import NEGOTIATION_MOST, SETTLE, Agreed, Terms
 from pppgate.eoppp.chat import parse
-from pppgate.eoppp.dialler import HOLD, RETRY_MOST, Habits, State
+from pppgate.eoppp.dialer import HOLD, RETRY_MOST, Habits, State
 from tests.support.dial_world import World
 from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, lender_of, server
 
@@ -27,7 +27,7 @@ def started(*args, **changes) -> World:
 
 def test_a_call_brings_addresses_name_servers_and_mtu():
     world = started(make_server=lambda: server(mru=1000))
-    assert world.customer.told == [replace(UP, mtu=1000)] and world.dialler.state is State.UP
+    assert world.customer.told == [replace(UP, mtu=1000)] and world.dialer.state is State.UP
     assert world.said[0] == "The PPP server is on a fake line."
     assert "line: link up in 0.00 s: local 10.0.2.15, remote 10.0.2.2, DNS 10.0.2.3" in world.said[1]
 
@@ -51,7 +51,7 @@ def test_packets_go_both_ways_once_the_server_has_settled():
     assert world.customer.got == [PACKET]
 
 
-def test_a_cut_line_is_dialled_again_and_the_same_address_asked_for():
+def test_a_cut_line_is_dialed_again_and_the_same_address_asked_for():
     wishes = []
 
     def far() -> End:
@@ -108,7 +108,7 @@ def test_waits_grow_are_bounded_and_short_again_after_a_good_link():
     assert "line: no link: the server does not answer; trying again in 4 s." in world.said
     world.make_server = server
     world.run(100)
-    assert world.dialler.state is State.UP
+    assert world.dialer.state is State.UP
     world.hang_up()
     assert world.said[-1].endswith("trying again in 1 s.")
 
@@ -122,7 +122,7 @@ def test_a_device_that_is_gone_for_a_while():
     assert world.said[-1] == "/dev/fake does not exist: plug it in; trying again in 2 s."
     world.broken = False
     world.run(2)
-    assert world.dialler.state is State.UP
+    assert world.dialer.state is State.UP
 
 
 def test_without_persist_the_first_end_is_the_last():
@@ -305,11 +305,11 @@ def test_a_line_cut_in_the_script():
 def test_a_port_that_takes_little_gets_the_script_all_the_same():
     world = chatting('"" ATDT5551234 CONNECT \\c')
     taken = []
-    world.dialler.start(world.clock.time)
+    world.dialer.start(world.clock.time)
     wire = world.wire
     wire.written = b""
     wire.write = lambda data: taken.append(data[:3]) or len(data[:3])
-    world.dialler.call._send(b"ABCDEFGH")
+    world.dialer.call._send(b"ABCDEFGH")
     while wire.write_fd in world.clock.writers:
         world.clock.writers[wire.write_fd](world.clock.time)
     assert b"".join(taken) == b"ABCDEFGH"
@@ -322,33 +322,33 @@ def test_on_demand_it_waits_until_it_is_wanted_and_hangs_up_when_idle():
     world = started(Habits(demand=True, idle=20))
     world.run(100)
     assert world.lines == [] and world.said == ["The link on a fake line comes up when a guest wants it."]
-    world.dialler.wake(world.clock.time)
-    assert world.dialler.hopeful or world.dialler.state is State.UP
+    world.dialer.wake(world.clock.time)
+    assert world.dialer.hopeful or world.dialer.state is State.UP
     world.settle()
     assert world.customer.told == [UP]
     world.run(15)
-    world.dialler.used = world.clock.time
+    world.dialer.used = world.clock.time
     world.run(15)
-    assert world.dialler.state is State.UP
+    assert world.dialer.state is State.UP
     world.run(10)
-    assert world.dialler.state is State.IDLE and world.customer.told == [UP, None]
+    assert world.dialer.state is State.IDLE and world.customer.told == [UP, None]
     said = "line: link down: nothing was sent or received for 20 s; it comes up again when it is wanted."
     assert world.said[-1] == said
-    world.dialler.wake(world.clock.time)
+    world.dialer.wake(world.clock.time)
     world.settle()
     assert world.customer.told == [UP, None, UP]
 
 
 def test_on_demand_a_failure_waits_and_then_it_has_to_be_wanted_again():
     world = started(Habits(demand=True), make_server=None)
-    world.dialler.wake(world.clock.time)
+    world.dialer.wake(world.clock.time)
     world.run(30.5)
-    assert world.dialler.state is State.WAITING and not world.dialler.hopeful
+    assert world.dialer.state is State.WAITING and not world.dialer.hopeful
     assert world.said[-1].endswith("it is tried again when it is wanted, in 1 s at the earliest.")
-    world.dialler.wake(world.clock.time)
+    world.dialer.wake(world.clock.time)
     world.run(60)
-    assert world.dialler.state is State.IDLE and world.lines.count("opened") == 1
-    world.dialler.wake(world.clock.time)
+    assert world.dialer.state is State.IDLE and world.lines.count("opened") == 1
+    world.dialer.wake(world.clock.time)
     assert world.lines.count("opened") == 2
 
 
@@ -358,9 +358,9 @@ def test_on_demand_a_failure_waits_and_then_it_has_to_be_wanted_again():
 def test_a_pty_stays_and_its_ports_are_used_as_they_come():
     world = World(scheme="pty")
     world.start()
-    assert world.dialler.state is State.LINE and world.dialler.hopeful
+    assert world.dialer.state is State.LINE and world.dialer.hopeful
     world.run(HOLD + 1)
-    assert not world.dialler.hopeful
+    assert not world.dialer.hopeful
     world.link.come()
     world.settle()
     assert world.customer.told == [UP]
@@ -392,8 +392,8 @@ def test_a_kept_port_that_has_ended_makes_room_for_the_next():
     world.server = None
     stale.gone = "it left"
     world.settle()
-    world.dialler.wake(world.clock.time)
-    assert stale.closed and world.dialler.state is State.LINE
+    world.dialer.wake(world.clock.time)
+    assert stale.closed and world.dialer.state is State.LINE
     world.link.come()
     world.settle()
     assert world.customer.told == [UP]
@@ -416,7 +416,7 @@ def test_the_end_is_a_terminate_request():
     world = started()
     world.run(5)
     far = world.server
-    world.dialler.end(world.clock.time)
+    world.dialer.end(world.clock.time)
     world.run(0.5)
     assert world.status == [0] and world.lines == ["opened", "closed"]
     assert "the bridge is being shut down" in str(far.events[-1])
@@ -427,7 +427,7 @@ def test_the_end_is_a_terminate_request():
 def test_the_end_does_not_wait_for_a_server_that_is_gone():
     world = started()
     world.server = None
-    world.dialler.end(world.clock.time)
+    world.dialer.end(world.clock.time)
     world.run(1.2)
     assert world.status == [0]
 
@@ -436,9 +436,9 @@ def test_the_end_does_not_wait_for_a_server_that_is_gone():
 def test_the_end_before_any_call(habits):
     world = World(habits, scheme="pty")
     world.start()
-    world.dialler.end(world.clock.time)
+    world.dialer.end(world.clock.time)
     assert world.status == [0]
-    world.dialler.close(world.clock.time)
+    world.dialer.close(world.clock.time)
     assert world.link.stopped
 
 
@@ -446,7 +446,7 @@ def test_close_lets_go_of_everything_at_once():
     for script in ("", "OK x"):
         world = World(terms=Terms(LINK, chat=parse(script) if script else ()))
         world.start()
-        world.dialler.close(world.clock.time)
+        world.dialer.close(world.clock.time)
         assert world.lines == ["opened", "closed"] and not world.clock.readers
         world.run(100)
         assert world.lines == ["opened", "closed"]

@@ -1,4 +1,4 @@
-"""The dialler: when a PPP server is called, on which port, and how long to wait before the next try.
+"""The dialer: when a PPP server is called, on which port, and how long to wait before the next try.
 
 In: a link as the user named it, what is asked of a server (call.Terms), when to call (Habits), a Customer.  Out: calls,
 one at a time; sentences; `finished(status)` when there will be no more of them.
@@ -49,7 +49,7 @@ class Habits:
     address: bytes = UNSPECIFIED
 
 
-class Dialler:
+class Dialer:
     """`open_link` makes the link anew.  `used` is the customer's to set: when the last packet passed."""
 
     def __init__(
