@@ -34,6 +34,8 @@ from serialport.port import Port
 from serialport.url import open_link
 
 NOBODY = bytes(4)
+GOODBYE = 2.0
+"""Seconds that the gateway gets to answer our Terminate-Request."""
 
 
 class GuestError(Exception):
@@ -107,11 +109,11 @@ class Stack:
     def hang_up(self, now: float) -> None:
         """End the link with Terminate-Request; `over` tells when that is done."""
         if self.end is not None:
-            self.end.terminate("the user has hung up", now)
+            self.end.terminate("the user has hung up", now, GOODBYE)
 
     @property
     def over(self) -> bool:
-        return self.end is None or self.end.finished
+        return self.end is None or self.end.closed
 
     def _on_port(self, port: Port) -> None:
         self.end = PppEnd(

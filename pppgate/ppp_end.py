@@ -37,6 +37,8 @@ DRIBBLE = 128
 """Octets: a frame that comes in pieces smaller than this is waited for."""
 GATHER = 0.002
 """Seconds in which the rest of such a frame may gather."""
+LAST_WORD = 0.05
+"""Seconds that the last packet of a link gets to leave the port before this is closed."""
 CONTROL_MOST = 64
 """Control frames that may wait for a line that takes nothing."""
 
@@ -74,6 +76,8 @@ class PppEnd:
         self._meter = self.writer.meter
         self.closed = False
         self.deadline = self.queued = math.inf
+        self._leave_at = math.inf  # when the port is let go of, finite while the end is saying goodbye
+        self._last_word_at = math.inf  # when all had been said
         self._gathering = False  # the port is not watched, but read again soon
         self._watcher = watcher
         self._deadlines = deadlines
@@ -131,9 +135,16 @@ class PppEnd:
         self._codecs.remove(codec)
         self._bind_inside()
 
-    def terminate(self, reason: str, now: float) -> None:
-        """End the link with Terminate-Request. The port stays until the peer agrees or the owner loses patience."""
+    def terminate(self, reason: str, now: float, patience: float) -> None:
+        """End the link with Terminate-Request, and let go of the port when the peer agrees, or after `patience`
+        seconds."""
         self.link.close(now, reason)
+        self.leave(now, patience)
+
+    def leave(self, now: float, patience: float) -> None:
+        """Let go of the port when nothing more is to be said on it, or after `patience` seconds."""
+        self._leave_at = now + patience
+        self._last_word_at = math.inf
         self.arm()
 
     def hang_up(self, reason: str, now: float) -> None:
@@ -298,12 +309,23 @@ class PppEnd:
     def arm(self) -> None:
         """Have `tick` called when the link or the writer wants it."""
         when, meter = self.link.deadline, self._meter
+        if self._leave_at < math.inf:
+            when = min(when, self._when_to_leave())
         if meter.recheck < when:
             when = meter.recheck
         if when != self.deadline and not self.closed:
             self._deadlines.arm(self, when)
 
+    def _when_to_leave(self) -> float:
+        """The last word, a Terminate-Ack of ours perhaps, gets time to leave the port."""
+        if self._last_word_at == math.inf and self.link.phase is Phase.DEAD:
+            self._last_word_at = self._watcher.now()
+        return min(self._leave_at, self._last_word_at + LAST_WORD)
+
     def tick(self, now: float) -> None:
+        if self._leave_at < math.inf and self._when_to_leave() <= now:
+            self.hang_up("closed here", now)
+            return
         if self.link.deadline <= now:
             self.link.tick(now)
         if self.writer.deadline <= now:

@@ -8,6 +8,7 @@ import math
 import socket
 from collections import Counter
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from ipcp.pool import Pool
@@ -29,12 +30,8 @@ if TYPE_CHECKING:
     from pppgate.lan import Lan
 
 
-PATIENCE = 0.8
-"""Seconds that sessions get to say goodbye."""
-
-
 class Router:
-    """See above.  `on_end(0)` is called when the last session has said goodbye after `end`, or patience has ended.
+    """See above.  `on_end(0)` is called when the last session has ended after `end`.
     Raises ConfigError."""
 
     def __init__(self, config: NetworkConfig, around: Surroundings, on_end: Callable[[int], None]) -> None:
@@ -43,9 +40,11 @@ class Router:
         self._config = config
         self._around = around
         self._on_end = on_end
-        self._leave_at = math.inf
+        self._ending = False
         self._closed = False
         self._counters: Counter[str] = Counter()  # of the sessions that have ended
+        self._numbers: Counter[str] = Counter()  # by URL: how many numbers behind it have ever been taken
+        self._free_numbers: dict[str, list[int]] = {}  # and which of them are free again, as heaps
         self._lan: Lan | None = None
         self._pool = Pool(config.net, (config.gateway.packed, config.dns.packed), config.guest.packed)
         link = LinkConfig(mru=config.mru, auth=authenticator(config.auth), echo_interval=config.echo_interval)
@@ -64,20 +63,30 @@ class Router:
     # Guests
 
     def dial_in(self, port: Port, url: str) -> None:
-        """The first free number behind `url` is what the pool knows the guest by, so that a guest that comes back finds
-        its address."""
-        taken = {session.key for session in self.sessions}
-        number = 0
-        while (key := f"{url}#{number}") in taken:
-            number += 1
-        session = Session(self._shared, port, key, port.name, self._session_ended)
+        session = Session(self._shared, port, self._take_key(url), port.name, self._session_ended)
         self.sessions[session] = None
         session.start(self._around.watcher.now())
+
+    def _take_key(self, url: str) -> str:
+        """The first free number behind `url`: what the pool knows the guest by, so that one that comes back finds its
+        address."""
+        free = self._free_numbers.setdefault(url, [])
+        if free:
+            return f"{url}#{heappop(free)}"
+        number = self._numbers[url]
+        self._numbers[url] += 1
+        return f"{url}#{number}"
+
+    def _free_key(self, key: str) -> None:
+        url, _, number = key.rpartition("#")
+        heappush(self._free_numbers[url], int(number))
 
     def _session_ended(self, session: Session, reason: str) -> None:
         self.sessions.pop(session, None)
         self._counters += session.counters
         self._around.debug(f"{session.name}: {reason}")
+        self._free_key(session.key)
+        self._check_ended()
 
     @property
     def segment(self) -> "Segment":
@@ -94,18 +103,14 @@ class Router:
 
     def end(self, now: float) -> None:
         """Terminate-Request on every link."""
+        self._ending = True
         for session in list(self.sessions):
             session.close(now, "the gateway is being shut down")
-        self._leave_at = now + PATIENCE
-        self._check_ended(now)
+        self._check_ended()
 
-    def _check_ended(self, now: float) -> None:
-        if self._closed:
-            return
-        if now >= self._leave_at or all(session.finished for session in self.sessions):
+    def _check_ended(self) -> None:
+        if self._ending and not self._closed and not self.sessions:
             self._on_end(0)
-        else:
-            self._around.watcher.call_at(now + 0.02, self._check_ended)
 
     def close(self, now: float) -> None:
         self._closed = True

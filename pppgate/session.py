@@ -23,6 +23,9 @@ from pppgate.ppp_end import PppEnd
 from pppgate.tap import Tap
 from serialport.port import Port, Watcher
 
+PATIENCE = 0.8
+"""Seconds that a guest gets to answer our Terminate-Request."""
+
 
 @dataclass(slots=True)
 class Shared:
@@ -75,13 +78,8 @@ class Session:
         self.end.start(now)
 
     def close(self, now: float, reason: str) -> None:
-        """End the link with Terminate-Request; the port stays until the peer agrees or the owner loses patience."""
-        self.end.terminate(reason, now)
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more is to be said on the line."""
-        return self.end.finished
+        """End the link with Terminate-Request; the stay is over when the peer agrees, or soon."""
+        self.end.terminate(reason, now, PATIENCE)
 
     def abandon(self, now: float) -> None:
         """Let go of the port, whatever the state of the link."""

@@ -42,7 +42,6 @@ ACK_LEAVES: Final = 0.2
 SETTLE: Final = 0.3
 """Seconds from addresses to the first packet.  pppd drops what comes while it sets its interface up, which begins with
 the very Ack that makes the link open for us."""
-_GOODBYE_EVERY: Final = 0.05  # seconds between two looks at a link that is ending
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,6 @@ class Call:
         self._reason = ""  # the first that was given for the end
         self._up_at = 0.0
         self._lasted: float | None = None
-        self._leave_at = 0.0
         self._timer: Timer | None = None  # of the conversation, the negotiation, or the goodbye
         self._conversation: Conversation | None = None
         self._unsent = b""
@@ -274,8 +272,7 @@ class Call:
 
     def _terminate(self, now: float) -> None:
         if self.end is not None and not self.closed:
-            self.end.terminate(self._reason, now)
-            self._say_goodbye(now)
+            self.end.terminate(self._reason, now, GOODBYE)
 
     def _say_goodbye(self, now: float) -> None:
         """The link is ending: see it to its end, but not forever.  A server that begins anew is negotiated with."""
@@ -287,18 +284,9 @@ class Call:
             self._reason = ""
             self._set_timer(now + NEGOTIATION_MOST, self._too_long)
             return
+        self._set_timer(None, None)
         theirs = link.lcp.last_code == Code.TERMINATE_REQUEST
-        self._leave_at = now + (ACK_LEAVES if theirs else GOODBYE)
-        self._set_timer(now + _GOODBYE_EVERY, self._await_goodbye)
-
-    def _await_goodbye(self, now: float) -> None:
-        """Let go of the port when the goodbye has been answered, or takes too long."""
-        if self.end is None:
-            return
-        if self.end.finished or now >= self._leave_at:
-            self.end.hang_up("closed here", now)
-        else:
-            self._set_timer(now + _GOODBYE_EVERY, self._await_goodbye)
+        self.end.leave(now, ACK_LEAVES if theirs else GOODBYE)
 
     def _too_long(self, now: float) -> None:
         self._fail(f"no agreement within {NEGOTIATION_MOST:g} s", now)

@@ -18,7 +18,7 @@ from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.line import Line
 from pppgate.ether.tap import Clock
-from pppgate.ppp_end import PppEnd
+from pppgate.ppp_end import LAST_WORD, PppEnd
 from pppgate.tap import Frame, Receive
 from serialport.port import HangUp, port_status
 from tests.support.faults import Faults
@@ -533,7 +533,7 @@ def test_control_packets_never_pass_through_a_codec() -> None:
     pair.b.link.down(1.0)
     pair.b.link.up(1.0)
     pair.wire.settle()
-    pair.a.terminate("enough", 2.0)
+    pair.a.terminate("enough", 2.0, 1.0)
     pair.wire.run(10.0)
     assert pair.a.finished and pair.b.finished
 
@@ -584,3 +584,42 @@ def test_taps_see_what_is_on_the_line_not_what_the_codecs_were_given() -> None:
     pair.a.sent.clear()
     pair.send(pair.a, b"packet")
     assert pair.a.sent == [(0x00FD, b"\x00\x21expandedpacket")]
+
+
+# Goodbyes
+
+
+def hear(rig: Rig, now: float) -> None:
+    """What the end has written reaches the peer, and what the peer has to say, the end."""
+    rig.finish(now)
+    rig.peer.feed(rig.port.written, now)
+    rig.port.written, rig.port.held = b"", 0
+    rig.port.incoming = [rig.peer.take()]
+    rig.watcher.readers[7](now)
+    rig.finish(now)
+
+
+def test_the_port_is_let_go_soon_after_the_peer_has_agreed() -> None:
+    rig = Rig()
+    rig.end.terminate("enough", NOW, 10.0)
+    hear(rig, NOW)
+    assert not rig.ended and rig.deadlines.next() == NOW + LAST_WORD
+    rig.deadlines.expire(NOW + LAST_WORD)
+    assert rig.ended == ["closed here"] and rig.port.closed
+
+
+def test_the_port_is_let_go_when_the_peer_does_not_answer_in_time() -> None:
+    rig = Rig()
+    rig.end.terminate("enough", NOW, 1.0)
+    rig.finish(NOW)
+    assert rig.deadlines.next() == NOW + 1.0
+    rig.deadlines.expire(NOW + 1.0)
+    assert rig.ended == ["closed here"] and rig.deadlines.next() == math.inf
+
+
+def test_leaving_a_link_that_is_over_takes_no_longer_than_the_last_word() -> None:
+    rig = Rig()
+    rig.end.link.down(NOW)
+    rig.end.leave(NOW, 10.0)
+    rig.deadlines.expire(NOW + LAST_WORD)
+    assert rig.ended == ["closed here"]
