@@ -47,7 +47,8 @@ class Uplink(Protocol):
     def close(self, now: float) -> None:
         """Let go of everything at once."""
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self, now: float) -> dict[str, Any]:
+        """What it is, as plain data."""
 
 
 class Network:
@@ -138,7 +139,10 @@ class Network:
         """All that was counted, by name."""
         return sum((link.count for link in self.links.all), Counter(self.uplink.count))
 
-    def status(self) -> dict[str, Any]:
-        """Plain data: name, links, and what the uplink says of itself."""
-        links = [{"url": link.url, "scheme": link.scheme, "path": link.path} for link in self.links.all]
-        return {"name": self.name, "links": links, **self.uplink.status()}
+    def status(self, now: float) -> dict[str, Any]:
+        """What it is, as plain data: name, links, and what the uplink says of itself."""
+        links = [
+            {"url": link.url, "scheme": link.scheme, "path": link.path, "counters": dict(link.count)}
+            for link in self.links.all
+        ]
+        return {"name": self.name, "links": links, **self.uplink.status(now)}

@@ -124,13 +124,14 @@ class Router:
     def count(self) -> Counter[str]:
         return self._counters + self.gateway.context.count
 
-    def status(self) -> dict[str, Any]:
-        config = self._config
+    def status(self, now: float) -> dict[str, Any]:
         return {
-            "uplink": config.uplink,
-            "net": str(config.net),
-            "gateway": str(config.gateway),
-            "sessions": len(self.sessions),
+            "uplink": self._config.uplink,
+            "net": str(self._config.net),
+            "gateway": self.gateway.status(now),
+            "sessions": [session.status() for session in self.sessions],
+            "segment": None if self._lan is None else self._lan.segment.status(now),
+            "leases": None if self._lan is None else self._lan.leases.status(now),
         }
 
 

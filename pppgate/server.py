@@ -125,8 +125,9 @@ class Server:
             network.start()
 
     def status(self) -> dict[str, Any]:
-        """Plain data about everything that is served now."""
-        return {"networks": [network.status() for network in self.networks]}
+        """What is served now, as plain data, from the whole down to each flow; it can be written as JSON."""
+        now = self.loop.now()
+        return {"networks": [network.status(now) for network in self.networks], "counters": dict(self.loop.count)}
 
     # The end
 

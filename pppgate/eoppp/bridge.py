@@ -15,7 +15,7 @@ is coming up, or they are answered with Host Unreachable.
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from nat.fragment import fragment
 from nat.icmp import Budget, may_answer
@@ -83,14 +83,15 @@ class ServerLine(Line):
         return queue.size if queue is not None else 0
 
 
-class Bridge:
+CallsT = TypeVar("CallsT", bound=Calls)
+
+
+class Bridge(Generic[CallsT]):
     """segment.Uplink for a Customer of pppgate.eoppp.call: both sides ask about the one address.
 
-    `calls` is to be set before the segment begins.  `later` is the event loop's timer; `lease` in seconds; `dns`: what
-    the guest is told instead of the server's (4 octets each).
+    `make_calls(bridge)` gives who makes the link for it.  `later` is the event loop's timer; `lease` in seconds; `dns`:
+    what the guest is told instead of the server's (4 octets each).
     """
-
-    calls: Calls
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Bridge:
         later: Callable[[float, Callable[[float], None]], object],
         rules: RuleSet,
         say: Callable[[str], None],
+        make_calls: Callable[["Bridge[CallsT]"], CallsT],
         *,
         lease: float,
         dns: tuple[bytes, ...] = (),
@@ -125,6 +127,7 @@ class Bridge:
         self._holder = ""  # the key of the card that has the address, while it is a neighbor or has a lease
         self._leased_until = 0.0
         self._errors = Budget()
+        self.calls = make_calls(self)
 
     @property
     def line(self) -> Line:

@@ -7,6 +7,7 @@ different ones, and there is no second address for the latter.
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from pppgate.dhcp.clients import mac_key
 from pppgate.dhcp.server import DhcpServer, Reply, Settings
@@ -16,7 +17,7 @@ from pppgate.eoppp.bridge import Bridge
 class BridgeDhcp:
     """segment.DhcpService, and the Leases of the server behind it."""
 
-    def __init__(self, bridge: Bridge, count: Counter[str]) -> None:
+    def __init__(self, bridge: Bridge[Any], count: Counter[str]) -> None:
         self._bridge = bridge
         self._count = count
         self._server = DhcpServer(self, self._settings, count)

@@ -95,6 +95,15 @@ class Dialer:
         link.start(self._around.watcher, self._on_port)
         self._around.say(f"The PPP server is on {link.description}.")
 
+    def status(self) -> dict[str, object]:
+        """What it is, as plain data.  `end` is there while there is PPP."""
+        end = self.call.end if self.call is not None else None
+        return {
+            "state": self.state.value,
+            "failures": self._failures,
+            "end": None if end is None else end.status(),
+        }
+
     @property
     def hopeful(self) -> bool:
         """Whether it is worth keeping a packet until the link is up."""

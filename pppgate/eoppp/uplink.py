@@ -36,12 +36,19 @@ class CallUplink:
         watcher = around.watcher
         # The guest decides how often it is refused an address, the line how often it fails.
         notices = Notices(around.say, watcher.now, repeat_after=0.0)
+        link = LinkConfig(
+            mru=config.mru, credentials=call.credentials, echo_interval=config.echo_interval, peer="the server"
+        )
+        terms = Terms(link, config.mtu, call.chat)
+        habits = Habits(call.demand, call.persist, call.idle, call.tries, call.address)
+        open_line = partial(open_ppp, call.ppp)
         rules = PppRules()
         self.bridge = Bridge(
             self.count,
             watcher.call_at,
             rules,
             notices,
+            lambda bridge: Dialer(open_line, terms, habits, bridge, around, on_end),
             lease=call.lease,
             dns=call.dns,
             domain=config.domain,
@@ -51,30 +58,23 @@ class CallUplink:
         self.segment = Segment(
             gateway_mac(SERVER), SERVER, self.bridge, dhcp, watcher, around.dirty, notices, self.count, rules
         )
-        link = LinkConfig(
-            mru=config.mru, credentials=call.credentials, echo_interval=config.echo_interval, peer="the server"
-        )
-        terms = Terms(link, config.mtu, call.chat)
-        habits = Habits(call.demand, call.persist, call.idle, call.tries, call.address)
-        self.dialer = Dialer(partial(open_ppp, call.ppp), terms, habits, self.bridge, around, on_end)
-        self.bridge.calls = self.dialer
 
     def dial_in(self, port: Port, url: str) -> None:
         """Nobody dials in here: the configuration has no serial links but the server's."""
         port.close()
 
     def start(self, now: float) -> None:
-        self.dialer.start(now)
+        self.bridge.calls.start(now)
 
     def end(self, now: float) -> None:
-        self.dialer.end(now)
+        self.bridge.calls.end(now)
 
     def close(self, now: float) -> None:
-        self.dialer.close(now)
+        self.bridge.calls.close(now)
         self.segment.close(now)
 
-    def status(self) -> dict[str, Any]:
-        return {"uplink": "ppp", "call": self.dialer.state.value}
+    def status(self, now: float) -> dict[str, Any]:
+        return {"uplink": "ppp", "call": self.bridge.calls.status(), "segment": self.segment.status(now)}
 
 
 def open_ppp(url: str) -> Link:

@@ -276,8 +276,9 @@ class Uplinked:
         self.rules = Book()
         self.said: list[str] = []
         self.count: Counter[str] = Counter()
-        self.bridge = Bridge(self.count, lambda when, call: None, self.rules, self.said.append, lease=60.0)
-        self.bridge.calls = Calls()
+        self.bridge = Bridge(
+            self.count, lambda when, call: None, self.rules, self.said.append, lambda bridge: Calls(), lease=60.0
+        )
         self.bridge.link_up(Agreed(GUEST, None, (), 1500), 0.0)
 
         def arrive(neighbor: Neighbor) -> object:

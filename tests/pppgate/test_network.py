@@ -70,7 +70,7 @@ class FakeUplink:
     def close(self, now: float) -> None:
         self.told.append("close")
 
-    def status(self) -> dict[str, Any]:
+    def status(self, now: float) -> dict[str, Any]:
         return {"uplink": "fake"}
 
 
@@ -123,7 +123,7 @@ def test_an_uplink_that_ends_by_itself_is_told_once_with_its_status(world: World
 def test_status_and_counters(world: World) -> None:
     world.links[0].count["link.x"] += 2
     assert world.network.count == {"x": 1, "link.x": 2}
-    status = world.network.status()
+    status = world.network.status(5.0)
     assert json.loads(json.dumps(status)) == status
     assert status["name"] == "lab" and status["uplink"] == "fake" and len(status["links"]) == 2
 
@@ -160,7 +160,11 @@ def test_networks_of_one_server_have_a_status_and_end_together(tmp_path: Path) -
         with socket.socket(socket.AF_UNIX) as guest:
             guest.connect(f"{tmp_path}/1")
             loop.turn(0.05)
-            assert [each["sessions"] for each in server.status()["networks"]] == [1, 0]
+            status = server.status()
+            assert json.loads(json.dumps(status)) == status
+            assert [len(each["sessions"]) for each in status["networks"]] == [1, 0]
+            (session,) = status["networks"][0]["sessions"]
+            assert session["name"] == f"{tmp_path}/1#1" and session["end"]["link"]["phase"] == "establish"
             assert loop.run(server.end, server.end) == 0
     finally:
         server.close()

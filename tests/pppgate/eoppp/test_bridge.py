@@ -96,8 +96,10 @@ class Rig:
 
 def rig(agreed: Agreed | None = AGREED, **options) -> Rig:
     count: Counter[str] = Counter()
-    bridge = Bridge(count, lambda when, call: None, PppRules(), lambda said: None, lease=60.0, **options)
-    bridge.calls = calls = Calls()
+    calls = Calls()
+    bridge = Bridge(
+        count, lambda when, call: None, PppRules(), lambda said: None, lambda bridge: calls, lease=60.0, **options
+    )
     if agreed is not None:
         bridge.link_up(agreed, NOW)
     return Rig(bridge, calls, count)
