@@ -9,6 +9,7 @@ Hypothesis gives each example the time that it takes: a busy machine is no error
 import os
 from collections.abc import Generator
 
+import coverage
 import pytest
 from hypothesis import settings
 
@@ -38,6 +39,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if measures == (wanted == "only") else others).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Where coverage looks on, it looks away from what is marked `untraced`."""
+    tracing = coverage.Coverage.current() if item.get_closest_marker("untraced") else None
+    if tracing is None:
+        return (yield)
+    tracing.stop()
+    try:
+        return (yield)
+    finally:
+        tracing.start()
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -276,7 +276,7 @@ def test_a_guest_that_changes_its_address_all_the_time_leaves_nothing_behind() -
     assert not lan.gateway.stations and not lan.segment.neighbors and not len(lan.leases)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_one_guest_with_many_cards_does_not_empty_the_network() -> None:
     lan = Lan()
     greedy, other = lan.plug(), lan.plug()
@@ -354,7 +354,7 @@ def test_forged_frames_change_nothing_and_reach_nobody() -> None:
     assert lan.segment.neighbors[packed(address)].mac == mac(1)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_hundred_thousand_client_addresses_lease_one() -> None:
     """Each message names another card, all come from one."""
     lan = Lan()

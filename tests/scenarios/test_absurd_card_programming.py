@@ -42,7 +42,7 @@ from tests.support.ne2000_bench import (
     frame,
 )
 
-pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
 LONG = frame(1514)
 DROPS = ("not_listening", "filtered", "runt", "monitored", "overrun", "transmit_outside", "short", "bad_fcs")

@@ -19,7 +19,7 @@ from nat.wire.udp import build_udp
 from tests.support.hostile_inputs import mended, tcp
 from tests.support.serial_world import DNS, GATEWAY, GUEST, OUTSIDE, Canary, SerialWorld
 
-pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
 octets = st.binary(max_size=200)
 short = st.binary(max_size=12)

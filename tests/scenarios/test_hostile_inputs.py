@@ -10,7 +10,7 @@ from lcp.hdlc import Deframer
 from tests.support.hostile_inputs import CASES, Case
 from tests.support.serial_world import Canary, SerialWorld
 
-pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
 
 def test_the_corpus_is_large_enough() -> None:

@@ -10,7 +10,7 @@ from lcp.link import LinkConfig
 from tests.support.serial_world import Canary, SerialWorld
 from tests.support.tcp_peer import ACK, GuestTcp
 
-pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ from nat.wire.udp import build_udp
 from tests.support.fakes import fragment_of
 from tests.support.serial_world import GUEST, OUTSIDE, Canary, SerialWorld
 
-pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
 
 def test_two_thousand_and_forty_eight_flows() -> None:

@@ -16,7 +16,7 @@ from tests.support.fakes import FakeSocket, fragment_of
 from tests.support.hostile_inputs import echo, mended, query, tcp, udp, with_options
 from tests.support.serial_world import DNS, GATEWAY, GUEST, Canary, SerialWorld
 
-pytestmark = pytest.mark.no_cover  # they take long, and what they reach has tests of its own
+pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
 OWN = bytes((198, 51, 100, 7))  # an address of the host
 DESTINATIONS = [

@@ -48,7 +48,7 @@ def test_characters_are_received_one_a_character_time() -> None:
     assert it.uart.deadline == math.inf
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("pace", ["none", "line"])
 def test_every_divisor_is_harmless(pace: str) -> None:
     it = Bench(pace=pace).up()
