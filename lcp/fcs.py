@@ -1,6 +1,7 @@
 """The 16-bit frame check sequence of HDLC (RFC 1662, C.2), by whichever C primitive is at hand.
 
-In: a frame's octets. Out: `check(frame_with_fcs) == GOOD`, and `trailer(frame)`, its two octets of FCS.
+In: a frame's octets. Out: `check(frame_with_fcs) == GOOD`, and `compute(frame)`, its FCS, to be sent as two octets, the
+lower first.
 
 The FCS runs over each octet's bits from the lowest; `binascii.crc_hqx` does the same polynomial from the
 highest, so the standard library's way reverses the bits of the octets first with one `bytes.translate`
@@ -23,25 +24,21 @@ def check_stdlib(frame: bytes) -> int:
     return crc_hqx(frame.translate(REVERSED), 0xFFFF)
 
 
-def trailer_stdlib(frame: bytes) -> bytes:
-    return (crc_hqx(frame.translate(REVERSED), 0xFFFF) ^ 0xFFFF).to_bytes(2, "big").translate(REVERSED)
+def compute_stdlib(frame: bytes) -> int:
+    reversed_fcs = crc_hqx(frame.translate(REVERSED), 0xFFFF) ^ 0xFFFF
+    return REVERSED[reversed_fcs & 0xFF] << 8 | REVERSED[reversed_fcs >> 8]
 
 
 GOOD: int
 check: Callable[[bytes], int]
-trailer: Callable[[bytes], bytes]
+compute: Callable[[bytes], int]
 
 try:
     from fastcrc.crc16 import ibm_sdlc
 except ImportError:
     GOOD = GOOD_STDLIB
     check = check_stdlib
-    trailer = trailer_stdlib
+    compute = compute_stdlib
 else:
     GOOD = GOOD_FASTCRC
-    check = ibm_sdlc
-
-    def trailer_fastcrc(frame: bytes) -> bytes:
-        return ibm_sdlc(frame).to_bytes(2, "little")
-
-    trailer = trailer_fastcrc
+    check = compute = ibm_sdlc

@@ -151,7 +151,7 @@ class Framer:
     """Frames for the line, as the peer agreed to receive them. LCP always as before any agreement."""
 
     def __init__(self) -> None:
-        self._trailer = fcs.trailer
+        self._compute = fcs.compute
         self._lcp_escapes = _escapes(DEFAULT_ACCM)
         self.reset()
 
@@ -175,7 +175,7 @@ class Framer:
     def frame(self, protocol: int, information: bytes) -> bytes:
         """Octets for the line: escaped frame and closing flag."""
         frame = (self._headers.get(protocol) or self._header(protocol)) + information
-        frame += self._trailer(frame)
+        frame += self._compute(frame).to_bytes(2, "little")
         for octet, escaped in self._lcp_escapes if protocol == 0xC021 else self._escapes:
             frame = frame.replace(octet, escaped)
         return frame + FLAG

@@ -22,7 +22,8 @@ class Flight:
     """One line's account.
 
     hidden: the line has such a queue; only then is there a bound.
-    flying: octets of TCP sent and not acknowledged, of all flows together; never negative.
+    flying: octets of TCP sent and not acknowledged, of all flows together, which add and subtract their own; never
+      negative.  Whoever makes it less has `Line.offer` tell those who wait for that.
     """
 
     __slots__ = ("hidden", "flying", "window", "_mtu", "_base", "_overrun")
@@ -38,14 +39,6 @@ class Flight:
         self.window = 2 * LEAST_FRAMES * mtu
         self._base = 0.0  # the shortest round trip; 0.0: none yet
         self._overrun = MOST  # octets: near what was lost last
-
-    def launched(self, octets: int) -> None:
-        """So many octets of TCP are on the way now."""
-        self.flying += octets
-
-    def landed(self, octets: int) -> None:
-        """So many octets of TCP are not on the way any more; `Line.offer` tells those who waited for it."""
-        self.flying -= octets
 
     def room(self) -> int:
         return max(0, self.window - self.flying)

@@ -6,14 +6,15 @@ Out: octets on the port, packets to whoever takes those of a protocol, events of
     in   on_readable -> port.read -> Deframer.feed -> PppLink.receive -> whoever takes the packets (Station.receive)
     out  Line.take -> codecs -> Framer.frame -> LineWriter -> port.write, once for all that a wake-up brought
 
-It knows neither what the link negotiates nor what becomes of a packet. `flush` ends every wake-up in which something
-is to be sent; `deadline` and `tick` belong to the network's Deadlines.
+It knows neither what the link negotiates nor what becomes of a packet. Dirty has the writer's `flush` end every wake-up
+in which something is to be sent; `deadline` and `tick` belong to the network's Deadlines.
 """
 
 import math
 import random as random_module
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lcp.codec import NETWORK_LAYER_MOST, Codec, CodecChain, Stage
 from lcp.config import LinkConfig, LinkParameters
@@ -72,7 +73,9 @@ class PppEnd:
         self.link = PppLink(
             config, self._emit, random=random, events=on_event, parameters=self._on_parameters, wake=self.arm
         )
-        self.writer = LineWriter(port, watcher, self._take, self.mark)
+        self.writer = LineWriter(port, watcher, self._take, self._writable, self.arm)
+        self.mark: Callable[[], None] = partial(dirty.line, self.writer)
+        """Something is to be sent when this wake-up ends."""
         self._meter = self.writer.meter
         self.closed = False
         self.deadline = self.queued = math.inf
@@ -81,7 +84,6 @@ class PppEnd:
         self._gathering = False  # the port is not watched, but read again soon
         self._watcher = watcher
         self._deadlines = deadlines
-        self._dirty = dirty
         self._on_hang_up = on_hang_up
         self._control: deque[bytes] = deque()  # framed, ahead of all packets
         self._sources: list[tuple[int, Line]] = []  # with the number of the packets, in the order of their turns
@@ -254,41 +256,38 @@ class PppEnd:
         self.deframer.accm = agreed.rx_accm
         self._codecs.reset(agreed.peer_mru)
 
-    def mark(self) -> None:
-        """Something is to be sent when this wake-up ends."""
-        if not self.closed:
-            self._dirty.line(self)
+    def _writable(self) -> None:
+        """A port that was full takes octets again."""
+        self.mark()
 
-    def flush(self, now: float) -> None:
-        """Write what waits, as far as the port and the meter allow."""
-        if not self.closed:
-            self.writer.flush(now)
-            self.arm()
-
-    def _take(self, budget: int) -> bytes:
-        """Frames for one write, after one flag: it ends whatever noise the line made meanwhile."""
+    def _take(self, budget: int) -> tuple[bytes, bool]:
+        """Frames for one write, and whether more waits. A flag goes first: it ends whatever noise the line made."""
         frames = [b"~"]
         while self._control and budget > 0:
             frames.append(self._control.popleft())
             budget -= len(frames[-1])
+        more = bool(self._control)
         sources = self._sources
-        frame = self._frame
+        frame, meter = self._frame, self._meter
         for number, line in sources:
+            before = len(frames)
             if self._coded and number <= NETWORK_LAYER_MOST:
-                taken = self._take_encoded(number, line, budget)
+                frames += self._take_encoded(number, line, budget)
             else:
-                taken = [frame(number, packet) for packet in line.take(budget)]
-            frames += taken
-            self._pace(line)
+                for packet in line.take(budget):
+                    frames.append(frame(number, packet))
+            line.flow_limit = max(4 * line.mtu, 2 * meter.window) if meter.metered else FLOW_LIMIT
+            line.delay = meter.delay
+            if line.queued:
+                more = True
             if len(sources) > 1:
-                budget -= sum(map(len, taken))
+                budget -= sum(map(len, frames[before:]))
         if len(sources) > 1:
             self._sources = sources[1:] + sources[:1]
-        return b"".join(frames) if len(frames) > 1 else b""
+        return b"".join(frames) if len(frames) > 1 else b"", more
 
     def _take_encoded(self, number: int, line: Line, budget: int) -> list[bytes]:
-        """The same through the codecs: more packets are taken in the place of what these made smaller or dropped, for
-        fewer octets than the budget mean that nothing waits."""
+        """The same through the codecs: more packets are taken in the place of what these made smaller or dropped."""
         frames: list[bytes] = []
         while budget > 0 and (packets := line.take(budget)):
             for packet in packets:
@@ -297,12 +296,6 @@ class PppEnd:
                     frames.append(self._frame(*encoded))
                     budget -= len(frames[-1])
         return frames
-
-    def _pace(self, line: Line) -> None:
-        """Tell a line how fast the port is."""
-        meter = self._meter
-        line.flow_limit = max(4 * line.mtu, 2 * meter.window) if meter.metered else FLOW_LIMIT
-        line.delay = meter.delay
 
     # Time
 
@@ -329,6 +322,6 @@ class PppEnd:
         if self.link.deadline <= now:
             self.link.tick(now)
         if self.writer.deadline <= now:
-            self.mark()  # and `flush` arms
+            self.mark()  # and the writer's `flush` arms
         else:
             self.arm()

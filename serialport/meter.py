@@ -58,7 +58,7 @@ class LineMeter:
         if budget > 0: taken = port.write(about `budget` octets, may be a frame more); meter.wrote(taken, now)
         if the write was short: meter.blocked(now) and watch for writability
         otherwise, if more waits: meter.waiting(now), and look again at `meter.recheck`
-        otherwise: meter.idle()
+        otherwise, if it is busy: meter.idle()
     """
 
     def __init__(self) -> None:
@@ -69,8 +69,11 @@ class LineMeter:
         self.rate = 0.0
         """Octets a second the line takes; 0.0 while unknown."""
         self.window = TWO_FRAMES
+        self.delay = 0.0
+        """Seconds that the line needs for what is in flight, as last seen; 0.0 where it does not matter."""
+        self.busy = False
+        """Whether more waits than the line has taken so far."""
         self._in_flight = 0
-        self._waiting = False
         self._looked = -math.inf
         self._starved = 0
         self._moved_at = 0.0
@@ -79,11 +82,6 @@ class LineMeter:
         self._blocked_at = math.nan
         self._since_blocked = 0
 
-    @property
-    def delay(self) -> float:
-        """Seconds that the line needs for what is in flight, as last seen; 0.0 where it does not matter."""
-        return self._in_flight / self.rate if self.metered and self.rate else 0.0
-
     def spare(self) -> int:
         """Octets that may be written whatever the port has pending, a frame more at the most: as if nothing of what was
         written since the last look had been taken. 0: look, and ask `allowance`. So that a packet now and then, and a
@@ -91,7 +89,7 @@ class LineMeter:
         if not self.metered:
             self.recheck = math.inf
             return UNMETERED
-        if self._waiting:
+        if self.busy:
             return 0
         return max(self.window - FRAME - self._in_flight, 0)
 
@@ -116,21 +114,23 @@ class LineMeter:
             self._moved_at = now
         self._in_flight += octets
         self._since_blocked += octets
+        if self.rate and self.metered:
+            self.delay = self._in_flight / self.rate
 
     def waiting(self, now: float) -> None:
         """More waits than the allowance let through."""
-        self._waiting = True
+        self.busy = True
         self.recheck = now + (self._next_look() if self.metered else LOOK_LEAST)
 
     def idle(self) -> None:
         """Nothing waits any more: the line may run empty without that meaning anything."""
-        self._waiting = False
+        self.busy = False
         self.recheck = math.inf
         self._blocked_at = math.nan
 
     def blocked(self, now: float) -> None:
         """The port took less than it was given: it is full, and will say when it is writable."""
-        self._waiting = True
+        self.busy = True
         self.recheck = math.inf
         elapsed = now - self._blocked_at
         if self.metered or elapsed >= SAMPLE:
@@ -151,13 +151,14 @@ class LineMeter:
             pending = max(pending, self._in_flight)  # at least that much: no news
         taken = self._in_flight - pending
         if taken > 0 or not pending:
-            if taken > 0 and self._waiting:
+            if taken > 0 and self.busy:
                 self._learn(taken / max(now - self._moved_at, LOOK_LEAST), pending)
             self._pause = LOOK_LEAST
             self._moved_at, self._nudges = now, 0
         else:
             self._pause = min(self._pause * 2, LOOK_MOST)
         self._in_flight = pending
+        self.delay = pending / self.rate if self.rate and self.metered else 0.0
         self._looked = now
 
     def _stalled(self, now: float) -> bool:
@@ -168,7 +169,7 @@ class LineMeter:
         times and then left alone.
         """
         patience = max(STALL, 2 * self._in_flight / self.rate if self.rate else 0.0)
-        if not self._waiting or self._nudges >= NUDGES or now - self._moved_at < patience * (self._nudges + 1):
+        if not self.busy or self._nudges >= NUDGES or now - self._moved_at < patience * (self._nudges + 1):
             return False
         self._nudges += 1
         return True
@@ -201,6 +202,7 @@ class LineMeter:
 
     def _unmeter(self) -> None:
         self.metered = False
+        self.delay = 0.0
         self._starved = 0
         self._blocked_at = math.nan
         self._since_blocked = 0

@@ -328,7 +328,8 @@ class TcpFlow:
         self.dirty = False
         receiver, sender = self.receiver, self.sender
         try:
-            if receiver.delivery.size and self.state is not CLOSED:
+            brought = receiver.delivery.size
+            if brought and self.state is not CLOSED:
                 receiver.deliver()
             if self.state is ESTABLISHED:
                 if receiver.fin_received and not receiver.delivery.size:
@@ -340,7 +341,7 @@ class TcpFlow:
                         if outcome is not _DONE:
                             self._read(outcome)
             if self.state is not CLOSED:
-                if receiver.ack_due(now):
+                if (brought or receiver.ack_now or receiver.rcv_nxt != receiver.rcv_acked) and receiver.ack_due(now):
                     self.send_ack()
                 when = sender.timer_at
                 if when == math.inf or receiver.ack_at < when:

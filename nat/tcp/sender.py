@@ -215,7 +215,7 @@ class Sender:
         self.unacked += data
         self.snd_nxt = start + size
         self.aloft += size
-        self._line.flight.launched(size)
+        self._line.flight.flying += size
         if self.timed_end < 0:
             self.timed_end, self.timed_at = self.snd_nxt, now
         if self.timer is not Timer.RETRANSMIT:
@@ -288,7 +288,7 @@ class Sender:
             octets = self.aloft
         self.aloft -= octets
         flight = self._line.flight
-        flight.landed(octets)
+        flight.flying -= octets
         if flight.hidden:
             self._line.offer()
 

@@ -107,7 +107,7 @@ def test_a_flow_that_waits_is_woken_when_another_is_acknowledged() -> None:
     line = Line(bytes(4), 1500, lambda: None, Counter())
     line.up = True
     line.flight.reset(1500, hidden=True)
-    line.flight.launched(line.flight.window)
+    line.flight.flying += line.flight.window
     assert line.room("other") == 0
 
     class Waiter:
@@ -118,9 +118,9 @@ def test_a_flow_that_waits_is_woken_when_another_is_acknowledged() -> None:
 
     waiter = Waiter()
     line.wait("other", waiter, 1500)
-    line.flight.landed(1000)
+    line.flight.flying -= 1000
     line.offer()
     assert not waiter.woken
-    line.flight.landed(2000)
+    line.flight.flying -= 2000
     line.offer()
     assert waiter.woken == 1 and line.room("other") == 3000

@@ -183,7 +183,7 @@ class Flow:
     def _send(self, size: int) -> None:
         self.octets -= size
         self.sent += size
-        self.line.flight.launched(size)
+        self.line.flight.flying += size
         while size:
             part = min(size, 1500)
             assert self.line.send(packet(self.key, 0, max(5, part))[:part], self.key)
@@ -208,7 +208,7 @@ class Waiting:
         self.dirty.flush(0.0)
 
     def land(self, octets: int) -> None:
-        self.line.flight.landed(min(octets, self.line.flight.flying))
+        self.line.flight.flying -= min(octets, self.line.flight.flying)
         self.line.offer()
         self.dirty.flush(0.0)
 
@@ -288,7 +288,7 @@ def test_those_who_wait_while_the_guest_is_away_are_woken_when_it_is_back(hidden
     it.line.clear()
     it.want(1, 1500)
     it.want(2, 1500)
-    it.line.flight.landed(it.line.flight.flying)
+    it.line.flight.flying -= it.line.flight.flying
     assert it.turns() == [0, 0, 0] and not it.dirty
     it.line.up = True
     it.dirty.flush(0.0)
@@ -300,7 +300,7 @@ def test_a_flow_that_ends_in_its_turn_passes_it_on() -> None:
     it.line.flight.window = 3000
     for key in range(3):
         it.want(key, 3000)
-    it.line.flight.landed(3000)
+    it.line.flight.flying -= 3000
     it.line.offer()
     assert it.line.turn == 1
     it.flows[1].octets = 0
@@ -421,7 +421,7 @@ def test_one_whose_room_is_gone_before_its_turn_stays_the_first() -> None:
     it.want(0, 4500)
     it.want(1, 3000)
     it.want(2, 3000)
-    it.line.flight.landed(1500)
+    it.line.flight.flying -= 1500
     it.line.offer()
     assert it.line.turn == 1
     it.line.flight.window = 3000

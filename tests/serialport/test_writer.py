@@ -64,17 +64,17 @@ class Source:
         self.data = data
         self.budgets: list[int] = []
 
-    def take(self, budget: int) -> bytes:
+    def take(self, budget: int) -> tuple[bytes, bool]:
         self.budgets.append(budget)
         size = -(-budget // 1000) * 1000
         piece, self.data = self.data[:size], self.data[size:]
-        return piece
+        return piece, bool(self.data)
 
 
 def make(source: Source, port: FakePort | None = None) -> tuple[LineWriter, FakePort, FakeWatcher]:
     port = port or FakePort()
     watcher = FakeWatcher()
-    return LineWriter(port, watcher, source.take, lambda: None), port, watcher
+    return LineWriter(port, watcher, source.take, lambda: None, lambda: None), port, watcher
 
 
 def test_a_packet_now_and_then_costs_no_system_call_but_the_write() -> None:
@@ -111,7 +111,7 @@ def test_more_than_the_window_waits_for_the_line() -> None:
         writer.flush(0.0001)  # other wake-ups meanwhile ask nothing
     assert port.asked == asked
     port.held = port.held[:1000]
-    writer.tick(0.03)
+    writer.flush(0.03)
     assert len(port.held) == 2000
     assert len(source.data) == 7000
 
@@ -151,7 +151,9 @@ def _run(rate: float, seconds: float) -> tuple[float, int, LineWriter]:
     most = 0
 
     def on_port(port: Port) -> None:
-        writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)), lambda: None)
+        writer = LineWriter(
+            port, loop, lambda budget: (bytes(1510) * (-(-budget // 1510)), True), lambda: None, lambda: None
+        )
         writers.append(writer)
 
         def readable(_now: float) -> None:
@@ -219,7 +221,9 @@ def _run_socket(rate: float, seconds: float) -> tuple[float, int, bool]:
     ours, theirs = socket.socketpair()
     port = SocketPort("pair", ours, lambda: None)
     loop = Loop()
-    writer = LineWriter(port, loop, lambda budget: bytes(1510) * (-(-budget // 1510)), lambda: None)
+    writer = LineWriter(
+        port, loop, lambda budget: (bytes(1510) * (-(-budget // 1510)), True), lambda: None, lambda: None
+    )
     most = 0
 
     def flush(now: float) -> None:

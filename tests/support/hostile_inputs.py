@@ -45,7 +45,7 @@ class Case:
 
 def with_fcs(body: bytes) -> bytes:
     """Escaped and between flags, whatever the body is."""
-    whole = body + fcs.trailer(body)
+    whole = body + fcs.compute(body).to_bytes(2, "little")
     return b"~" + b"".join(bytes((0x7D, o ^ 0x20)) if o in b"}~" or o < 32 else bytes((o,)) for o in whole) + b"~"
 
 
@@ -117,7 +117,7 @@ FLIPPED = (
     + b"~".join(
         bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))
         for bit in range(16)
-        for body in [b"\xff\x03\xc0\x21zz" + fcs.trailer(b"\xff\x03\xc0\x21zz")]
+        for body in [b"\xff\x03\xc0\x21zz" + fcs.compute(b"\xff\x03\xc0\x21zz").to_bytes(2, "little")]
         if not set(bytes(o ^ (1 << (bit % 8) if at == 6 + bit // 8 else 0) for at, o in enumerate(body))) & set(b"~}")
     )
     + b"~"

@@ -139,7 +139,7 @@ class End(PppEnd):
     @property
     def line(self) -> bytes:
         """The octets that nobody has taken yet."""
-        self.flush(0.0)
+        self.writer.flush(0.0)
         return self.memory.written
 
     @line.setter

@@ -439,7 +439,11 @@ def test_under_an_epoll_with_the_writer_of_every_port() -> None:
     chip.write(MCR, DTR_RTS)
     data = random.Random(1).randbytes(60_000)
     frames = [data[at : at + 1500] for at in range(0, len(data), 1500)]
-    writer = LineWriter(ports[0], watcher, lambda budget: frames.pop(0) if frames else b"", lambda: None)
+
+    def take(budget: int) -> tuple[bytes, bool]:
+        return (frames.pop(0), bool(frames)) if frames else (b"", False)
+
+    writer = LineWriter(ports[0], watcher, take, lambda: None, lambda: None)
     got = bytearray()
     while len(got) < len(data):
         writer.flush(watcher.now())
