@@ -26,25 +26,23 @@ from nat.line import Line
 from nat.rules import Action, Question, Verdict, deny
 from nat.wire.icmp import (
     ECHO,
-    ECHO_REPLY,
     FRAGMENTATION_NEEDED,
     HOST_UNREACHABLE,
     KIND,
     NETWORK_UNREACHABLE,
     PARAMETER_PROBLEM,
-    PAYLOAD,
     PORT_UNREACHABLE,
     PROHIBITED,
     PROTOCOL_UNREACHABLE,
     QUERIES,
-    REST,
     TIME_EXCEEDED,
     UNREACHABLE,
+    answer,
     build_icmp,
     is_echo,
     is_sound,
 )
-from nat.wire.ipv4 import DESTINATION, ICMP, OFFSET_MASK, PROTOCOL, SOURCE, fragment_field, quoted
+from nat.wire.ipv4 import DESTINATION, ICMP, OFFSET_MASK, PROTOCOL, SOURCE, build_ipv4, fragment_field, quoted
 
 _NOTHING: Final = b"\0\0\0\0"
 _RELAYED: Final = frozenset((UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM))
@@ -183,12 +181,6 @@ def echo_reply(packet: bytes, hlen: int, identification: int = 0) -> bytes | Non
     message = packet[hlen:]
     if packet[PROTOCOL] != ICMP or not is_echo(message, ECHO) or not is_sound(message):
         return None
-    return build_icmp(
-        packet[DESTINATION],
-        packet[SOURCE],
-        ECHO_REPLY,
-        0,
-        message[REST],
-        message[PAYLOAD],
-        identification=identification,
+    return build_ipv4(
+        packet[DESTINATION], packet[SOURCE], ICMP, answer(message), flags=0, identification=identification
     )

@@ -17,6 +17,8 @@ IDENTIFIER: Final = slice(4, 6)
 SEQUENCE: Final = slice(6, 8)
 NEXT_MTU: Final = slice(6, 8)
 """RFC 1191 section 4, with FRAGMENTATION_NEEDED."""
+REST_ON: Final = slice(4, None)
+"""That, and what follows."""
 HEADER: Final = 8
 """Octets."""
 PAYLOAD: Final = slice(8, None)
@@ -55,6 +57,14 @@ def build_message(kind: int, code: int, rest: bytes, payload: bytes) -> bytes:
     """`rest`: the 4 octets after the checksum."""
     body = bytes((kind, code, 0, 0)) + rest + payload
     return body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
+
+
+def answer(echo: bytes) -> bytes:
+    """The ECHO_REPLY to a sound ECHO.  Its checksum is that of the request but for the type (RFC 1624 section 3)."""
+    check = (echo[2] << 8 | echo[3]) + (ECHO << 8)
+    if check > 0xFFFF:
+        check -= 0xFFFF
+    return b"\0\0" + check.to_bytes(2, "big") + echo[REST_ON]
 
 
 def build_icmp(

@@ -1,7 +1,7 @@
 """nat.wire.icmp: the builder against Scapy and RFC 1071."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nat.wire.icmp import (
@@ -11,6 +11,7 @@ from nat.wire.icmp import (
     PAYLOAD,
     REST,
     SEQUENCE,
+    answer,
     build_icmp,
     build_message,
     is_echo,
@@ -59,3 +60,13 @@ def test_the_fields_of_a_message() -> None:
 )
 def test_what_is_an_echo(message: bytes, kind: int, is_one: bool) -> None:
     assert is_echo(message, kind) == is_one
+
+
+@given(st.binary(min_size=4, max_size=64))
+@example(b"\0\1\0\0" + bytes.fromhex("fffe"))
+@example(bytes(4))
+def test_an_answer_is_what_the_echo_asked_for_with_a_sound_checksum(rest: bytes) -> None:
+    echo = build_message(ECHO, 0, rest[:4], rest[4:])
+    reply = answer(echo)
+    assert is_sound(reply) and reply[:2] == b"\0\0" and reply[4:] == rest
+    assert reply[2:4] in (build_message(ECHO_REPLY, 0, rest[:4], rest[4:])[2:4], b"\xff\xff")
