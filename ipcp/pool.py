@@ -29,6 +29,9 @@ class Pool:
         self._holder: dict[bytes, str] = {}  # address -> key, in use now
         self._held: dict[str, bytes] = {}
         self._past: dict[str, bytes] = {}  # key -> its last address, oldest first
+        self._remembered: dict[bytes, str] = {}  # the same the other way round: an address has at most one such key
+        self._start = max(self._first - self._lowest, 0)
+        self._passed = 0  # so many addresses, counted from `first_guest` on, are held, remembered or taken
 
     def lease(self, key: str, wanted: bytes | None = None) -> bytes | None:
         """The address for `key`: its own again, or `wanted` if that is in the network and free.
@@ -54,10 +57,11 @@ class Pool:
         address = self._held.pop(key, None)
         if address is not None:
             del self._holder[address]
-            self._past.pop(key, None)
+            self._forget(key)
             self._past[key] = address
+            self._remembered[address] = key
             if len(self._past) > PAST_MOST:
-                del self._past[next(iter(self._past))]
+                self._forget(next(iter(self._past)))
 
     def holder(self, address: bytes) -> str | None:
         return self._holder.get(address)
@@ -66,12 +70,24 @@ class Pool:
         held = self._held.pop(key, None)
         if held is not None:
             del self._holder[held]
-        self._past.pop(key, None)
-        for other in [other for other, past in self._past.items() if past == address]:
-            del self._past[other]
+            self._open_again(held)
+        self._forget(key)
+        other = self._remembered.get(address)
+        if other is not None:
+            self._forget(other)
         self._held[key] = address
         self._holder[address] = key
         return address
+
+    def _forget(self, key: str) -> None:
+        address = self._past.pop(key, None)
+        if address is not None:
+            del self._remembered[address]
+            self._open_again(address)
+
+    def _open_again(self, address: bytes) -> None:
+        """An address that may be the first that nobody remembers."""
+        self._passed = min(self._passed, (int.from_bytes(address, "big") - self._lowest - self._start) % self._span)
 
     def is_free(self, address: bytes) -> bool:
         """Whether it may be lent now: it is a host's in this network, and nobody has it."""
@@ -83,13 +99,10 @@ class Pool:
         """The first address from `first_guest` on that nobody remembers, else the longest forgotten."""
         if len(self._holder) >= self._most:
             return None
-        remembered = set(self._past.values())
-        span = self._span
-        start = max(self._first - self._lowest, 0)
-        # among this many addresses at least one is unknown to all three sets, if the network has so many
-        tries = min(span, len(self._taken) + len(self._holder) + len(remembered) + 1)
-        for i in range(tries):
-            address = (self._lowest + (start + i) % span).to_bytes(4, "big")
-            if self.is_free(address) and address not in remembered:
+        while self._passed < self._span:
+            number = self._lowest + (self._start + self._passed) % self._span
+            address = number.to_bytes(4, "big")
+            if self.is_free(address) and address not in self._remembered:
                 return address
-        return next((address for address in self._past.values() if self.is_free(address)), None)
+            self._passed += 1
+        return next(iter(self._remembered), None)
