@@ -102,7 +102,7 @@ make_venv() {
     say "installing pppgate and what its tests need into .venv (pip; about half a minute)"
     local pip=("$python" -m pip install --quiet --disable-pip-version-check -e)
     "${pip[@]}" "$root[fast,test]" || {
-        say "the extra 'fast' (uvloop, fastcrc) could not be installed; doing without it"
+        say "the extra 'fast' (fastcrc) could not be installed; doing without it"
         "${pip[@]}" "$root[test]" || die "pip could not install the project; its reason stands above."
     }
     echo "$root $(cksum <"$root/pyproject.toml")" >"$stamp"
