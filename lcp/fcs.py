@@ -1,4 +1,4 @@
-"""The 16-bit frame check sequence of HDLC (RFC 1662, C.2), by whichever C primitive is at hand.
+"""The 16-bit frame check sequence of HDLC (RFC 1662 appendix C.2), by whichever C primitive is at hand.
 
 In: a frame's octets. Out: `check(frame_with_fcs) == GOOD`, and `compute(frame)`, its FCS, to be sent as two octets, the
 lower first.

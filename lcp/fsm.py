@@ -1,9 +1,9 @@
 """The option negotiation automaton of RFC 1661 section 4: the table as data, and one that runs it.
 
 Theory of operation. `TABLE[state][event]` is `(actions, next state)`, spelled as in the RFC's own table in
-4.1; the cells marked `-` there are absent, because the event cannot happen in that state. An `Automaton`
+section 4.1; the cells marked `-` there are absent, because the event cannot happen in that state. An `Automaton`
 takes an event, performs the actions through its owner in the order given, and then enters the next state.
-It owns the Restart timer and its counter (4.6) and nothing else: which packets the actions make and which
+It owns the Restart timer and its counter (section 4.6) and nothing else: which packets the actions make and which
 events the packets are is the business of `lcp.control`. Time comes in as `now`; `deadline` says when
 `tick(now)` is wanted, and is infinite when the timer does not run.
 

@@ -1,7 +1,8 @@
 """The keepalive of a link: when an Echo-Request is due, and when there have been too many in vain.
 
 In: the clock, and when a good frame was heard last. Out: what is to be done. Any frame is a sign of life, so a busy
-line carries no echoes (pppd's lcp-echo-adaptive); what is heard moves no deadline, `tick` looks back at it.
+line carries no echoes (pppd's lcp-echo-adaptive). What is heard does not move the deadline: when that comes, `tick`
+is told when something was heard last.
 """
 
 import math

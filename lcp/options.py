@@ -5,8 +5,8 @@ what the peer asks of us (`judge`, `missing`, `accept`). A `Negotiator` holds th
 the order in which they are requested and turns packets' data into calls on them and back. Neither knows of
 packets' codes, identifiers or states. LCP and every NCP use it, in both directions.
 
-Whatever octets a peer sends: a list whose lengths do not add up is no list (None or False comes back and
-the packet is dropped); everything else gets an answer.
+A peer may send any octets. A list whose lengths do not add up is not read (None or False comes back, and the
+packet is dropped); everything else gets an answer.
 """
 
 from collections.abc import Iterable, Sequence
@@ -209,7 +209,7 @@ class Negotiator:
     def _judge_one(self, option: Option, value: bytes) -> Verdict:
         if option.length is not None and len(value) != option.length:
             # "with the desired Option with an appropriate length" (RFC 1661 section 6); an option without a value
-            # is never Nak'ed (5.3), and one that we would refuse anyway need not be spelled right first
+            # is never Nak'ed (section 5.3), and one that we would refuse anyway need not be spelled right first
             refused = option.length == 0 or option.judge(option.sample()).code == Code.CONFIGURE_REJECT
             return REJECT if refused else nak(option.sample())
         return option.judge(value)

@@ -1,6 +1,6 @@
 """Control packets as LCP, the NCPs, PAP and CHAP spell them: code, identifier, length, data (RFC 1661 section 5).
 
-In: the information field of a frame. Out: a `ControlPacket`, or None when the length lies.
+In: the information field of a frame. Out: a `ControlPacket`, or None when its length field is wrong.
 Knows the numbers of codes and protocols, and nothing of states or options.
 """
 

@@ -1,4 +1,4 @@
-"""LCP: the options of RFC 1661 section 6, and the codes that only LCP has (5.7 to 5.9; RFC 1570 section 1.1).
+"""LCP: the options of RFC 1661 section 6, and the codes that only LCP has (sections 5.7 to 5.9; RFC 1570 section 1.1).
 
 In and out as in `lcp.control`; besides, hooks for what the link has to know: a protocol the peer rejects,
 its Identification, a looped line, an Echo-Reply. It knows no phase and does not run the keepalive.

@@ -25,7 +25,7 @@ class ChapCode(IntEnum):
 class ChapServer(Verifier):
     """Challenges, again every Restart period, and judges the first Response to it.
 
-    A Response repeated after the verdict gets the same answer (4.1); one to another challenge none.
+    A Response repeated after the verdict gets the same answer (section 4.1); one to another challenge none.
     """
 
     name = "CHAP"

@@ -23,7 +23,7 @@ class PapCode(IntEnum):
 class PapServer(Verifier):
     """Waits for Authenticate-Requests and judges them.
 
-    A request repeated after the verdict, because our answer was lost, gets the same answer again (2.2.1).
+    A request repeated after the verdict, because our answer was lost, gets the same answer again (section 2.2.1).
     """
 
     name = "PAP"
