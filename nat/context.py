@@ -1,4 +1,4 @@
-"""What all flows of one network share: made once by the wiring, handed to every flow.  Data only, no logic."""
+"""What all flows of one network share: made once with its gateway, handed to every flow.  Data only, no logic."""
 
 import math
 from collections import Counter

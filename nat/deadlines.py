@@ -1,8 +1,8 @@
-"""Deadlines of many flows with one timer.
+"""The deadlines of all who wait for a time, with one timer.
 
-In: `arm(owner, when)` as often as a flow likes; it costs an attribute unless the deadline moves earlier.
+In: `arm(owner, when)` as often as an owner likes; it costs an attribute unless the deadline moves earlier.
 Out: `next()`, the time at which `expire(now)` is next worth calling; `expire` calls `owner.tick(now)` for each
-owner whose deadline has come.  It knows nothing of what the owners are.
+owner whose deadline has come.  It does not know what the owners are.
 """
 
 import math

@@ -1,8 +1,9 @@
 """A relay for DNS at an address of the gateway: the guest's queries go to the host's own resolvers (RFC 5625).
 
-In: UDP packets from guests to that address.  Out: the resolvers' answers, unchanged but for the id and, when they
-are longer than the guest said it takes, for truncation.  Of a message it reads the header and the question,
-nothing else, and never follows a compression pointer: a question has no use for one.
+In: UDP packets from guests to that address.  Out: the resolvers' answers.  Their id becomes
+the guest's own, and one that is longer than the guest said it takes is cut and marked so; nothing else is changed.  Of
+a message it reads the header and the question, nothing else, and never follows a compression pointer: a question has
+no use for one.
 
 Against forged answers (RFC 5452 section 9): each query upstream has a fresh socket with a random port and a random
 id, hears nobody but its resolver, and wants the whole question back; the same query of a guest is never

@@ -2,7 +2,7 @@
 
 In: addresses of 4 (or 16) octets, ports, and a watcher, which is the event loop seen from here.
 Out: streams, other non-blocking sockets, what the kernel says went wrong with them, and facts about this host: which
-addresses are its own, which resolvers it asks.  It knows nothing of guests, packets or policy.
+addresses are its own, which resolvers it asks.  It knows nothing of guests, packets or rules.
 
 Every method that makes a socket may raise OSError with one of EXHAUSTED, and every caller expects that.
 """

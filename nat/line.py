@@ -6,13 +6,13 @@ What it does not know: PPP, framing, ports.  `kick` tells the owner that somethi
 
 Order: deficit round robin with a first list for flows that had nothing waiting (RFC 8290 section 4), so that an
 echo reply, a keystroke or a pure ACK overtakes a bulk transfer.  Nothing is ever dropped from inside a queue;
-what does not fit is refused at the tail, and TCP flows ask `room` before they read their host socket.
+what does not fit is refused at the tail, and TCP flows ask `room` before they read their stream.
 
 Waiting for room.  A flow waits for one of two things.  Its own queue is full: `take` wakes it when it has made room
 there.  Or what all flows share is used up (the line's total, or what may be in flight): then it stands in one row with
 the others, and nobody who comes later gets room before it.  Only the first of the row is woken, when there is as much
 room as it needs, and the next one when the first has had its turn.  To wake only marks a flow, which reads its
-socket when the wake-up ends: nothing in here calls what reads.
+stream when the wake-up ends: nothing in here calls what reads.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -23,7 +23,7 @@ from nat.flight import Flight
 
 # Bounds, in octets of IP packets.
 TOTAL_LIMIT = 512 * 1024  # all that waits for one line
-BULK_LIMIT = TOTAL_LIMIT // 2  # beyond it flows do not read more from their host sockets
+BULK_LIMIT = TOTAL_LIMIT // 2  # beyond it flows do not read more from their streams
 FLOW_LIMIT = 128 * 1024  # what one flow may have waiting when the line is fast
 
 

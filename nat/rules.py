@@ -1,13 +1,13 @@
-"""What may leave, come in or cross: the one decision, `Rules.decide`, that everything asks which does.
+"""The one decision, `Rules.decide`: what may leave, come in or cross.  Everything that wants to asks it first.
 
 In: a Question (who, which network, which way, protocol, address, port).  Out: a Verdict: allowed, and which address of
 the host that means; or refused or dropped, and why, and which option would allow it.  It judges numbers, at connect and
 at sendto, never names.  It is asked once a flow; the verdict is kept with the flow, and the flow asks again when
 `revision` is another than it was.
 
-Two contents are here: `Rules` of a network whose uplink is the host's sockets (or that has none), and `PppRules` of a
-network whose uplink is a PPP server.  IPv4 only: whatever is not 4 octets is refused, and a table for IPv6 has its
-place beside the one for IPv4.
+Two sets of rules are here: `Rules` of a network whose uplink is the host's sockets (or that has none), and `PppRules`
+of one whose uplink is a PPP server.  IPv4 only: whatever is not 4 octets is refused, and a table for IPv6 has its place
+beside the one for IPv4.
 """
 
 from bisect import bisect_right

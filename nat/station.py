@@ -1,6 +1,7 @@
 """Everything the NAT keeps for one guest, and the way of a packet that comes from it.
 
-In: IP packets as the line delivers them.  Out: packets on lines, octets in host sockets.
+In: IP packets as the line delivers them.  Out: packets on lines, octets in streams and in
+the host's sockets.
 `receive` checks what RFC 791 and RFC 1122 section 3.2.1 ask for, puts fragments together, and hands the packet to
 another guest, to the gateway's own services, or to the flows that lead to the outside.
 """

@@ -1,1 +1,1 @@
-"""TCP connections of guests, each carried by a stream of the host."""
+"""TCP connections of guests, each carried by a stream."""

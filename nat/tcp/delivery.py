@@ -1,7 +1,7 @@
 """Octets of the guest, in order, on their way into the other end's stream.
 
 In: payloads as they become contiguous.  Out: one gathering write a wake-up, and `shutdown` after the last.
-What the stream does not take stays here: `size` octets, which the flow subtracts from the window it offers.
+What the stream does not take stays here: `size` octets, which the receiver subtracts from the window it announces.
 `push` and `finish` raise the stream's OSError; a stream that would block is not an error.
 """
 

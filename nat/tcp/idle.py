@@ -1,4 +1,5 @@
-"""What becomes of a flow on which nothing happens: it ends, or its guest is asked, or it waits in TIME-WAIT.
+"""What becomes of a flow on which nothing happens: it ends, or its guest is asked whether it still knows it, or it
+waits in TIME-WAIT.
 
 In: when something was heard, and ticks.  Out: what is due.  It runs while the sender has nothing on the way, and it
 sends nothing itself.

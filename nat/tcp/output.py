@@ -1,7 +1,7 @@
 """The way of a flow's segments: from either half of it onto the guest's line.
 
 In: sequence numbers, flags, payloads.  Out: packets on the line, each with the ACK and the window that the receiver
-announces at that moment.  It knows what is neither sent again nor when.
+announces at that moment.  It does not know what is sent again, nor when.
 """
 
 from collections.abc import Sequence

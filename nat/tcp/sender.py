@@ -1,6 +1,6 @@
 """The sending half of a TCP flow: what goes from the stream to the guest, and when it goes again.
 
-In: leave to read the stream, the ACK field, window and SACK blocks of the guest's segments, the time.
+In: `read` whenever there may be room, the ACK field, window and SACK blocks of the guest's segments, the time.
 Out: segments through nat.tcp.output.  Octets are read from the stream only when they can go out at once (the guest's
 window, the congestion window and the line's queue all have room), so nothing unsent is ever held here.
 
