@@ -1,6 +1,6 @@
 """The registry of counters: every name that anything of this process counts under, with a sentence each.
 
-A name that is not here is not counted; tests see to it.  The rooms below declare their own.
+A name that is not here is not counted; tests see to it.  Each other room declares its own, in its own counters.py.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The replies of the DHCP server: what a client is told, in which order, and where the answer goes.
 
-In: a request (dhcp_message.Message), the Settings of the network, an address.  Out: an Answer.  Who gets which address
+In: a request (message.Message), the Settings of the network, an address.  Out: an Answer.  Who gets which address
 was decided before.  RFC 2131 sections 4.1 and 4.3, 2132, 3397, 6842; BOOTP: RFC 951, 1497, 1542.
 """
 

@@ -9,7 +9,7 @@ what is for another guest, and believes nobody who speaks for somebody else:
 
 Before IPv4 of one host is switched to another the rules are asked, once for each pair.
 
-It knows neither PPP nor NAT: both are uplinks.
+It knows neither PPP nor NAT: either may be behind its Uplink.
 """
 
 from collections import Counter

@@ -1,8 +1,8 @@
 """The NE2000: a DP8390 behind 32 I/O addresses, with RAM and a PROM that holds the station address.
 
 In: I/O reads and writes at offsets 0 to 31 from the card's base, `reset()` for the bus's reset, frames for the guest.
-Out: `interrupt(level)`, `transmit(frame)`, `room()` as in dp8390.py.  What it does not know: PCI's configuration space,
-interrupt numbers, time.
+Out: `interrupt(level)`, `transmit(frame)`, `room()` as in dp8390/chip.py.  What it does not know: PCI's configuration
+space, interrupt numbers, time.
 
     0x00-0x0f  the chip's registers
     0x10-0x17  the data port, 8, 16 or 32 bits wide: remote DMA

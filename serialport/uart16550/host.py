@@ -28,7 +28,7 @@ class ChipHost:
         pace: str = "none",
         clock_hz: float = PC_CLOCK_HZ,
     ) -> None:
-        """`model`: one of uart_models.MODELS; `pace`: one of uart16550.PACES."""
+        """`model`: one of models.MODELS; `pace`: one of chip.PACES."""
         self.count: Counter[str] = Counter()
         """uart.no_carrier: octets that the guest sent while nobody was there; uart.breaks: breaks that it sent."""
         self._watcher = watcher

@@ -137,7 +137,7 @@ class SerialChip(ChipHost):
         pace: str = "none",
         clock_hz: float = PC_CLOCK_HZ,
     ) -> None:
-        """`name`: what event lines call its ports.  `model`: one of uart_models.MODELS; `pace`: one of PACES.
+        """`name`: what event lines call its ports.  `model`: one of models.MODELS; `pace`: one of PACES.
 
         `count` has uart.no_descriptor as well: ports that could not be made.
         """

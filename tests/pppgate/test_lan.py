@@ -30,7 +30,7 @@ from tests.pppgate.ether.test_segment import FakePort, FakeWatcher, arp_frame, i
 
 
 class Lan:
-    """A segment with the NAT behind it, as the wiring makes it; `plug` gives a cable."""
+    """A segment with the NAT behind it, as the router makes it; `plug` gives a cable."""
 
     def __init__(self, **values: object) -> None:
         self.config: NetworkConfig = build_network(values)

@@ -252,7 +252,7 @@ class SerialWorld:
                 guest.receive(segment)
                 return
             self.packets.append(packet)
-            if guest is None and not segment.flags & 4:  # a guest that knows of no such connection (RFC 9293, 3.10.7.1)
+            if guest is None and not segment.flags & 4:  # it knows no such connection (RFC 9293 section 3.10.7.1)
                 self._refuse(packet)
             return
         self.packets.append(packet)
