@@ -2,18 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.ppp import PPP
 
-from ipcp.protocol import STAND_IN, Ipcp
+from ipcp.protocol import STAND_IN, Ipcp, LeaseAnswer
 from lcp.fsm import State
 from lcp.link import LinkConfig
 from lcp.options import spell, walk
-from lcp.packet import Code, ControlPacket, parse
-from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, lender_of, pool, server
+from lcp.packet import Code, ControlPacket
+from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, lender_of, parsed, pool, server
 
 IPCP = 0x8021
 ZERO = bytes(4)
@@ -26,13 +27,10 @@ Options = list[tuple[int, bytes]]
 
 def packets_of(sent: list[bytes]) -> list[ControlPacket]:
     """Each of them is sound."""
-    packets = [parse(each) for each in sent]
-    assert None not in packets
-    return [packet for packet in packets if packet is not None]
+    return [parsed(each) for each in sent]
 
 
 def ipcp_of(end: End) -> Ipcp:
-    assert end.ipcp is not None
     return end.ipcp
 
 
@@ -169,15 +167,15 @@ class Lender:
     """Keeps every question until the test answers it."""
 
     def __init__(self) -> None:
-        self.wishes = []
-        self.answers = []
+        self.wishes: list[bytes | None] = []
+        self.answers: list[LeaseAnswer] = []
 
-    def lend(self, wanted, answer):
+    def lend(self, wanted: bytes | None, answer: LeaseAnswer) -> None:
         self.wishes.append(wanted)
         self.answers.append(answer)
 
 
-def waiting(asked=((ADDRESS, ZERO),)) -> tuple[End, Lender]:
+def waiting(asked: Iterable[tuple[int, bytes]] = ((ADDRESS, ZERO),)) -> tuple[End, Lender]:
     """A server that has been asked for an address, and asks for one itself."""
     lender = Lender()
     end, identifier, data = opened_lcp(End(LinkConfig(echo_interval=0.0), Ipcp.server(GATEWAY, lender.lend, [DNS]), 1))
@@ -187,11 +185,11 @@ def waiting(asked=((ADDRESS, ZERO),)) -> tuple[End, Lender]:
     return end, lender
 
 
-def said(end: End) -> list[tuple[int, int, list]]:
-    return [(packet.code, packet.id, walk(packet.data)) for packet in map(parse, end.taken(IPCP))]
+def said(end: End) -> list[tuple[int, int, Options | None]]:
+    return [(packet.code, packet.id, walk(packet.data)) for packet in map(parsed, end.taken(IPCP))]
 
 
-def test_a_request_waits_for_the_lease():
+def test_a_request_waits_for_the_lease() -> None:
     end, lender = waiting()
     assert lender.wishes == [None]
     assert lender.answers[0](GUEST) and end.link.deadline == -math.inf
@@ -204,7 +202,7 @@ def test_a_request_waits_for_the_lease():
     assert said(end) == [(2, 8, [(ADDRESS, GUEST)])] and end.ipcp.opened and end.ipcp.remote == GUEST
 
 
-def test_a_request_repeated_meanwhile_is_answered_once_and_the_lender_asked_once():
+def test_a_request_repeated_meanwhile_is_answered_once_and_the_lender_asked_once() -> None:
     end, lender = waiting()
     for identifier in (7, 8, 9):
         end.give(Code.CONFIGURE_REQUEST, identifier, spell([(ADDRESS, ZERO)]), protocol=IPCP)
@@ -214,7 +212,7 @@ def test_a_request_repeated_meanwhile_is_answered_once_and_the_lender_asked_once
     assert said(end) == [(3, 9, [(ADDRESS, GUEST)])]
 
 
-def test_a_request_that_has_changed_meanwhile_is_asked_about_anew():
+def test_a_request_that_has_changed_meanwhile_is_asked_about_anew() -> None:
     end, lender = waiting()
     end.give(Code.CONFIGURE_REQUEST, 8, spell([(ADDRESS, OTHER)]), protocol=IPCP)
     assert len(lender.wishes) == 1  # one question at a time
@@ -226,7 +224,7 @@ def test_a_request_that_has_changed_meanwhile_is_asked_about_anew():
     assert said(end) == [(2, 8, [(ADDRESS, OTHER)])]
 
 
-def test_other_packets_may_come_while_a_request_waits():
+def test_other_packets_may_come_while_a_request_waits() -> None:
     end, lender = waiting()
     end.give(9, 5, bytes(4))  # an Echo-Request of LCP
     end.give(99, 5, b"?", protocol=IPCP)  # and a code that IPCP does not have
@@ -236,22 +234,22 @@ def test_other_packets_may_come_while_a_request_waits():
     assert said(end) == [(3, 7, [(ADDRESS, GUEST)])]
 
 
-def test_our_own_requests_go_on_while_one_of_the_guest_waits():
+def test_our_own_requests_go_on_while_one_of_the_guest_waits() -> None:
     lender = Lender()
     end, _, _ = opened_lcp(End(LinkConfig(echo_interval=0.0), Ipcp.server(GATEWAY, lender.lend, [DNS]), 1))
     end.give(Code.CONFIGURE_REQUEST, 7, spell([(ADDRESS, ZERO)]), protocol=IPCP)
     end.link.tick(3.0)
-    assert [parse(p).code for p in end.taken(IPCP)] == [1]
+    assert [parsed(p).code for p in end.taken(IPCP)] == [1]
 
 
-def test_no_address_was_left_it_turns_out_later():
+def test_no_address_was_left_it_turns_out_later() -> None:
     end, lender = waiting()
     assert lender.answers[0](None)
     end.link.tick(1.0)
     assert said(end) == [(4, 7, [(ADDRESS, ZERO)])]
 
 
-def test_a_request_without_an_address_waits_too():
+def test_a_request_without_an_address_waits_too() -> None:
     end, lender = waiting(asked=())
     assert lender.wishes == [None]
     assert lender.answers[0](GUEST)
@@ -260,7 +258,7 @@ def test_a_request_without_an_address_waits_too():
 
 
 @pytest.mark.parametrize("end_of_it", ["down", "terminate", "close", "renegotiated"])
-def test_a_lease_that_nobody_waits_for_any_more_is_given_back(end_of_it):
+def test_a_lease_that_nobody_waits_for_any_more_is_given_back(end_of_it: str) -> None:
     end, lender = waiting()
     if end_of_it == "down":
         end.link.down(1.0)
@@ -277,7 +275,7 @@ def test_a_lease_that_nobody_waits_for_any_more_is_given_back(end_of_it):
     assert not [packet for packet in said(end) if packet[0] in (2, 3, 4)]
 
 
-def test_a_lease_is_given_back_when_the_next_negotiation_has_asked_already():
+def test_a_lease_is_given_back_when_the_next_negotiation_has_asked_already() -> None:
     end, lender = waiting()
     end.ipcp.down(1.0)
     end.ipcp.up(1.0)
@@ -290,7 +288,7 @@ def test_a_lease_is_given_back_when_the_next_negotiation_has_asked_already():
     assert said(end) == [(3, 1, [(ADDRESS, GUEST)])]
 
 
-def test_no_address_left():
+def test_no_address_left() -> None:
     end = End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: None), [DNS]), 1)
     end, _, _ = opened_lcp(end)
     assert answer_to(end, [(ADDRESS, ZERO)]) == (Code.CONFIGURE_REJECT, [(ADDRESS, ZERO)])

@@ -55,7 +55,7 @@ ALL = {**WORDS, 0x8021: IPCP_WORDS}
         (0x0021, b"E" * 40, "IP packet, 40 octets"),
     ],
 )
-def test_line(protocol, packet, line):
+def test_line(protocol: int, packet: bytes, line: str) -> None:
     assert describe(protocol, packet, ALL) == line
     assert describe_frame(protocol.to_bytes(2, "big") + packet, ALL) == line
 
@@ -64,26 +64,26 @@ PROTOCOLS = [0xC021, 0xC023, 0xC223, 0x8021, 0x80FD, 0x21, 0xFFFF]
 
 
 @given(st.sampled_from(PROTOCOLS), st.integers(0, 14), st.binary(max_size=600))
-def test_any_octets_give_one_printable_bounded_line(protocol, code, data):
+def test_any_octets_give_one_printable_bounded_line(protocol: int, code: int, data: bytes) -> None:
     for information in (data, build(code, 1, data)):
         line = describe(protocol, information, ALL)
         assert line.isprintable() and line.isascii() and len(line) < 8000
 
 
 @given(st.binary(max_size=100))
-def test_a_password_is_never_shown(password):
+def test_a_password_is_never_shown(password: bytes) -> None:
     line = describe(0xC023, build(1, 1, b"\x05guest" + bytes((len(password),)) + password))
     assert line == 'PAP Authenticate-Request id 1 user="guest" password=<hidden>'
 
 
 @given(st.binary(max_size=40))
-def test_parse_and_build(data):
+def test_parse_and_build(data: bytes) -> None:
     packet = parse(data)
     if packet is not None:
         assert data.startswith(build(*packet))
 
 
-def test_small_things():
+def test_small_things() -> None:
     assert split_protocol(b"") == (0, b"") and split_protocol(b"\x80") == (0, b"")
     assert split_protocol(b"\x21E") == (0x21, b"E") and split_protocol(b"\x80\x21E") == (0x8021, b"E")
     assert protocol_name(0x80FD) == "CCP" and protocol_name(0x1234) == "0x1234"

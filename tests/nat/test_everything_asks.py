@@ -86,7 +86,7 @@ class Net:
         self.gateway = Gateway(self.context, GATEWAY, Dns(self.context, DNS))
         self.guest, self.other = (self.arrive(address) for address in (GUEST, OTHER))
         for kind in ("tcp", "udp"):
-            self.gateway.forwards.add(kind, "127.0.0.1", 8080, GUEST, 80)  # type: ignore[arg-type]
+            self.gateway.forwards.add(kind, "127.0.0.1", 8080, GUEST, 80)
         self.tcp_forward, self.udp_forward = self.host.sockets
         self.before = len(self.host.sockets)
 
@@ -167,7 +167,7 @@ def test_what_is_refused_does_not_happen_and_is_said(way: str) -> None:
     net.rules.refuses = True
     go, *_, words = WAYS[way]
     go(net)
-    assert not net.made() and not net.context.host.asked
+    assert not net.made() and not net.host.asked
     assert not [packet for packet in net.take(net.other) if packet[9] != 1 or packet[20] in (0, 8)]
     to_guest = net.take(net.guest)
     assert all(packet[20:22] == b"\3\x0d" for packet in to_guest if packet[9] == 1)  # prohibited

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from nat import host as host_module
 from nat.host import (
     EXHAUSTED,
     IP_MTU_DISCOVER,
@@ -95,7 +94,12 @@ def test_connect_tcp_refused(host: Host) -> None:
     except OSError as error:
         seen.append(error.errno or 0)
     else:
-        wait_for(lambda: seen.append(sock.connect_error()) or seen[-1])
+
+        def refused() -> bool:
+            seen.append(sock.connect_error())
+            return bool(seen[-1])
+
+        wait_for(refused)
         sock.close()
     assert seen[-1] == errno.ECONNREFUSED
 
@@ -209,7 +213,7 @@ def test_owns_works_without_a_free_descriptor_and_leaks_none(host: Host, monkeyp
     def full(*_: object) -> socket.socket:
         raise OSError(errno.EMFILE, "full")
 
-    monkeypatch.setattr(host_module.socket, "socket", full)
+    monkeypatch.setattr(socket, "socket", full)
     assert not host.owns(socket.inet_aton("192.0.2.200"))  # by the spare one
     assert host.owns(socket.inet_aton("192.0.2.200"))  # nothing to ask with: no
 
@@ -236,7 +240,7 @@ def test_not_permitted_below_1024(host: Host, monkeypatch: pytest.MonkeyPatch) -
         def bind(self, address: object) -> None:
             raise PermissionError(errno.EACCES, "no")
 
-    monkeypatch.setattr(host_module.socket, "socket", Refusing)
+    monkeypatch.setattr(socket, "socket", Refusing)
     with pytest.raises(HostError, match=r"UDP port \[::1\]:53 needs privileges"):
         host.listen_udp("::1", 53)
 
@@ -264,7 +268,7 @@ class Refuser:
 
 def test_ping_prefers_ping_sockets_then_raw_then_says_no(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = Refuser({})
-    monkeypatch.setattr(host_module.socket, "socket", refusal)
+    monkeypatch.setattr(socket, "socket", refusal)
     found = host.ping()
     assert found is not None and found[1] == "ping"
     assert found[0].getsockname()[1] != 0  # its identifier
@@ -408,7 +412,7 @@ def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
     class Clock(EpollWatcher):
         time = 0.0
 
-        def now(self) -> float:  # type: ignore[override]
+        def now(self) -> float:
             return self.time
 
     clock = Clock()

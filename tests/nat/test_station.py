@@ -17,7 +17,7 @@ from nat.wire.icmp import build_icmp
 from nat.wire.ipv4 import ICMP, UDP, build_ipv4
 from nat.wire.tcp import ACK, RST, SYN, build_segment
 from nat.wire.udp import build_udp
-from tests.support.tcp_peer import StreamHost
+from tests.support.tcp_peer import StreamHost, StreamSocket
 
 GATEWAY, DNS, GUEST, OTHER = (bytes((10, 0, 2, last)) for last in (2, 3, 15, 16))
 OUTSIDE = bytes((192, 0, 2, 1))
@@ -223,9 +223,14 @@ def test_internet_only_denies_private_networks(address: tuple[int, ...]) -> None
 
 def test_host_loopback_leads_the_gateway_to_the_host_and_nothing_else() -> None:
     net = Net(host_loopback=True)
-    seen = []
+    seen: list[tuple[bytes, int]] = []
     connect = net.host.connect_tcp
-    net.host.connect_tcp = lambda address, port: (seen.append((address, port)), connect(address, port))[1]  # type: ignore[method-assign]
+
+    def noted(address: bytes, port: int) -> StreamSocket:
+        seen.append((address, port))
+        return connect(address, port)
+
+    net.host.connect_tcp = noted  # type: ignore[method-assign]
     net.send(syn(GATEWAY, port=8080))
     net.send(syn(bytes((127, 0, 0, 1)), port=8080))
     assert seen == [(bytes((127, 0, 0, 1)), 8080)]

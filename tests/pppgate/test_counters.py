@@ -45,9 +45,9 @@ def counted(tree: ast.AST) -> Iterator[str]:
             elif called == "Verdict":
                 yield from (name for argument in arguments[3:4] for name in constants(argument))
             elif called == "_Rule" and isinstance(arguments[0], ast.Constant):
-                yield f"policy.{arguments[0].value}"
+                yield "policy." + str(arguments[0].value)
             elif called == "_drop" and isinstance(arguments[0], ast.Constant):
-                why = arguments[0].value
+                why = str(arguments[0].value)
                 yield from (f"{name}.{why}" for name in ("lcp", "ipcp") if f"{name}.{why}" in COUNTERS)
                 assert f"lcp.{why}" in COUNTERS, why
 

@@ -37,7 +37,7 @@ class Lan:
         gateway = self.config.gateway.packed
         network = (self.config.net.network_address.packed, self.config.net.prefixlen)
         host = Host()
-        rules = Rules(host, network, gateway, dns=self.config.dns.packed)  # type: ignore[arg-type]
+        rules = Rules(host, network, gateway, dns=self.config.dns.packed)
         self.count: Counter[str] = Counter()
         context = Context(host, rules, Deadlines(), Random(5), lambda sentence: None, self.count)  # type: ignore[arg-type]
         self.gateway = Gateway(context, gateway, Dns(context, self.config.dns.packed))

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ class Port:
         return self.held if self.knows else -1
 
     def status(self) -> dict[str, object]:
-        return port_status(self)  # type: ignore[arg-type]
+        return port_status(self)
 
     def close(self) -> None:
         self.closed = True
@@ -319,7 +320,7 @@ def test_everything_about_an_end_is_plain_data() -> None:
 class Pair:
     """Two ends with IP and a protocol that nobody has heard of, each with a line for both."""
 
-    def __init__(self, **config: object) -> None:
+    def __init__(self, **config: Any) -> None:
         self.a, self.b = server(**config), client(**config)
         self.got: dict[End, list[tuple[int, bytes]]] = {self.a: [], self.b: []}
         self.lines: dict[tuple[End, int], Line] = {}

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
 
 from lcp.events import NetworkUp
 from lcp.link import LinkConfig
 from tests.support.serial_world import Canary, SerialWorld
-from tests.support.tcp_peer import ACK, GuestTcp
+from tests.support.tcp_peer import ACK, GuestTcp, StreamSocket
 
 pytestmark = pytest.mark.untraced  # they take long, and what they reach has tests of its own
 
@@ -47,7 +48,7 @@ def measured(world: SerialWorld) -> list[int]:
     return longest
 
 
-def quiet(world: SerialWorld, **options: object) -> object:
+def quiet(world: SerialWorld, **options: Any) -> tuple[GuestTcp, StreamSocket]:
     return world.connect(sack=True, window=32768, close=False, **options)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from pppgate.loop import Loop
 from serialport.fdport import SocketPort
-from serialport.port import HangUp, Port, Timer
+from serialport.port import HangUp, Port, Timer, port_status
 from serialport.pty import PtyLink
 from serialport.writer import TURN_MOST, LineWriter
 from tests.support.watching import Watching
 
 
 class FakePort:
-    name = "fake"
+    name = kind = "fake"
     read_fd = write_fd = 5
     hides_queue = dribbles = False
 
@@ -38,6 +38,9 @@ class FakePort:
     def pending(self) -> int:
         self.asked += 1
         return min(len(self.held), 4095)
+
+    def status(self) -> dict[str, object]:
+        return port_status(self)
 
     def close(self) -> None:
         pass

@@ -8,6 +8,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
@@ -96,6 +97,24 @@ class Wire:
             self._closed()
 
 
+class FarLink(Protocol):
+    @property
+    def deadline(self) -> float: ...
+
+    def up(self, now: float) -> None: ...
+    def tick(self, now: float) -> None: ...
+
+
+class Far(Protocol):
+    """What is at the far end of a port: an End, or something that is no PPP."""
+
+    @property
+    def link(self) -> FarLink: ...
+
+    def feed(self, data: bytes, now: float) -> None: ...
+    def take(self) -> bytes: ...
+
+
 class FakeLink(LinkBase):
     def __init__(self, world: "World", scheme: str) -> None:
         super().__init__("fake:", scheme)
@@ -108,7 +127,7 @@ class FakeLink(LinkBase):
         if self.world.broken:
             raise PortError("/dev/fake does not exist: plug it in.")
         self.on_port = on_port
-        self.world.link = self
+        self.world.plugged = self
         if self.outward:
             self.come()
 
@@ -116,11 +135,11 @@ class FakeLink(LinkBase):
         """A port appears."""
         world = self.world
         wire = Wire(next(world.numbers), lambda: world.lines.append("closed"))
-        world.wire = wire
+        world.port = wire
         world.lines.append("opened")
         if world.make_server is not None:
-            world.server = world.make_server()
-            world.server.link.up(world.clock.time)
+            world.far = world.make_server()
+            world.far.link.up(world.clock.time)
         self.on_port(wire)
         return wire
 
@@ -154,14 +173,14 @@ class World:
         habits: Habits | None = None,
         terms: Terms | None = None,
         scheme: str = "tty",
-        make_server: Callable[[], End] | None = server,
+        make_server: Callable[[], Far] | None = server,
     ) -> None:
         self.clock = Clock()
         self.numbers = itertools.count(50)
         self.make_server = make_server
-        self.server: End | None = None
-        self.wire: Wire | None = None
-        self.link: FakeLink | None = None
+        self.far: Far | None = None
+        self.port: Wire | None = None
+        self.plugged: FakeLink | None = None
         self.broken = False
         self.lines: list[str] = []
         self.said: list[str] = []
@@ -188,6 +207,24 @@ class World:
             self.status.append,
         )
 
+    @property
+    def server(self) -> End:
+        """What is at the far end, where that is an end of PPP."""
+        assert isinstance(self.far, End)
+        return self.far
+
+    @property
+    def wire(self) -> Wire:
+        """The port that came last."""
+        assert self.port is not None
+        return self.port
+
+    @property
+    def link(self) -> FakeLink:
+        """The link that was started last."""
+        assert self.plugged is not None
+        return self.plugged
+
     def start(self) -> None:
         self.dialer.start(self.clock.time)
         self.settle()
@@ -198,7 +235,7 @@ class World:
             busy = self.clock.fire()
             self.deadlines.expire(self.clock.time)
             self.dirty.flush(self.clock.time)
-            wire, far = self.wire, self.server
+            wire, far = self.port, self.far
             if wire is not None:
                 busy |= self._carry(wire, far)
                 reader = self.clock.readers.get(wire.read_fd)
@@ -209,7 +246,7 @@ class World:
                 return
         raise AssertionError("it never falls silent")
 
-    def _carry(self, wire: Wire, far: End | None) -> bool:
+    def _carry(self, wire: Wire, far: Far | None) -> bool:
         if far is None:
             return False
         data, wire.written = wire.written, b""
@@ -224,18 +261,17 @@ class World:
         end = self.clock.time + seconds
         self.settle()
         while True:
-            far = self.server.link.deadline if self.server is not None else float("inf")
+            far = self.far.link.deadline if self.far is not None else float("inf")
             due = min(self.clock.next(), self.deadlines.next(), far)
             if due > end:
                 break
             self.clock.time = max(self.clock.time, due)
-            if self.server is not None:
-                self.server.link.tick(self.clock.time)
+            if self.far is not None:
+                self.far.link.tick(self.clock.time)
             self.settle()
         self.clock.time = end
 
     def hang_up(self, reason: str = "it was cut") -> None:
-        assert self.wire is not None
-        self.server = None
+        self.far = None
         self.wire.gone = reason
         self.settle()

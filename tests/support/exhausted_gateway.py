@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 from nat.host import Host, Resolver
 from nat.wire.icmp import build_icmp
@@ -20,7 +21,7 @@ from tests.support.tcp_peer import GuestTcp
 
 class RealHost(Host):
     def __init__(self, watcher: EpollWatcher) -> None:
-        super().__init__(watcher, [Resolver(2, "127.0.0.1", 9)])  # type: ignore[arg-type]
+        super().__init__(watcher, [Resolver(2, "127.0.0.1", 9)])
         self.watcher = watcher
 
     def ready(self, now: float) -> bool:
@@ -28,7 +29,11 @@ class RealHost(Host):
 
 
 class RealWorld(SerialWorld):
-    """In real time."""
+    """In real time, with real sockets."""
+
+    def __init__(self, real: RealHost) -> None:
+        self.real = real
+        super().__init__(host=real, host_loopback=True)  # type: ignore[arg-type]
 
     @property
     def now(self) -> float:
@@ -37,12 +42,12 @@ class RealWorld(SerialWorld):
     @now.setter
     def now(self, value: float) -> None: ...
 
-    def run(self, until, limit=5.0):  # type: ignore[no-untyped-def]
+    def run(self, until: Callable[[], bool], limit: float = 5.0) -> None:
         end = self.now + limit
         self.settle()
         while not until():
             assert self.now < end, "it did not happen in time"
-            self.host.watcher.run_once(0.002)
+            self.real.watcher.run_once(0.002)
             self.step()
 
 
@@ -51,7 +56,7 @@ def descriptors() -> int:
 
 
 def main(echo: int) -> None:
-    world = RealWorld(host=RealHost(EpollWatcher()), host_loopback=True)  # type: ignore[arg-type]
+    world = RealWorld(RealHost(EpollWatcher()))
     world.up()
 
     def connect(port: int, data: bytes = b"") -> GuestTcp:
@@ -75,15 +80,14 @@ def main(echo: int) -> None:
         guest.timer = float("inf") if not guest.established else guest.timer
     cpu, begun, calls = time.process_time(), time.monotonic(), 0
     while time.monotonic() - begun < 0.5:  # exhausted and idle: nothing may spin
-        calls += world.host.watcher.run_once(0.1)
+        calls += world.real.watcher.run_once(0.1)
     cpu = time.process_time() - cpu
     old.to_send += b"still here" * 1000
     old.pump()
     world.run(lambda: len(old.received) == 20_240)
     for port in range(50_001, 50_040):
-        guest = world.guests.get(port)
-        if guest is not None and guest.established:
-            guest.send(4, guest.nxt)
+        if port in world.guests and world.guests[port].established:
+            world.guests[port].send(4, world.guests[port].nxt)
     world.settle()
     begun = world.now
     fresh = connect(60_000, b"after")
@@ -91,7 +95,7 @@ def main(echo: int) -> None:
     recovery = world.now - begun
     exact = bytes(old.received) == old.to_send
     world.gateway.close(world.now)
-    world.host.close()
+    world.real.close()
     sys.stdout.write(json.dumps({"most": most, "cpu": cpu, "calls": calls, "recovery": recovery, "exact": exact,
                       "left": descriptors() - before, "count": dict(world.count)}))  # fmt: skip
 

@@ -19,14 +19,15 @@ class Timer:
 
 
 class EpollWatcher:
-    now = staticmethod(time.monotonic)
-
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+
+    def now(self) -> float:
+        return time.monotonic()
 
     def watch_read(self, fd: int, callback: Callback) -> None:
         self._readers[fd] = callback

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any, TypeVar
 
 from ipcp.pool import Pool
 from ipcp.protocol import Ipcp, Lease, LeaseAnswer
@@ -11,7 +12,7 @@ from lcp.control import ControlProtocol
 from lcp.events import Event
 from lcp.hdlc import Deframer
 from lcp.link import LinkConfig
-from lcp.packet import build, split_protocol
+from lcp.packet import ControlPacket, build, parse, split_protocol
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from pppgate.ether.tap import Clock, P, Send
@@ -25,9 +26,18 @@ DNS = IPv4Address("10.0.2.3").packed
 GUEST = IPv4Address("10.0.2.15").packed
 NET = IPv4Network("10.0.2.0/24")
 
+E = TypeVar("E", bound=Event)
+
 
 def pool() -> Pool:
     return Pool(NET, [GATEWAY, DNS], GUEST)
+
+
+def parsed(information: bytes) -> ControlPacket:
+    """The control packet that an end has sent."""
+    packet = parse(information)
+    assert packet is not None, information
+    return packet
 
 
 def lender_of(lease: Callable[[bytes | None], bytes | None]) -> Lease:
@@ -128,9 +138,14 @@ class End(PppEnd):
             on_hang_up=lambda reason, now: None,
             taps=(Recorder(self._note_sent), *taps),
         )
-        self.ipcp = ipcp
+        self._ipcp = ipcp
         if ipcp is not None:
             self.attach(ipcp, lambda packet, now: self.packets.append(packet))
+
+    @property
+    def ipcp(self) -> Ipcp:
+        assert self._ipcp is not None, "this end was made without IPCP"
+        return self._ipcp
 
     def _note_sent(self, protocol: int, information: bytes) -> None:
         self.sent.append((protocol, information))
@@ -165,18 +180,18 @@ class End(PppEnd):
         """A control packet of the peer."""
         self.link.receive(protocol.to_bytes(2, "big") + build(code, identifier, data), now)
 
-    def told(self, kind: type[Event]) -> list[Event]:
+    def told(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def server(config: LinkConfig | None = None, seed: int = 1, **changes: object) -> End:
+def server(config: LinkConfig | None = None, seed: int = 1, **changes: Any) -> End:
     lender = pool()
     ipcp = Ipcp.server(GATEWAY, lender_of(lambda wanted: lender.lease("line", wanted)), [DNS])
-    return End(replace(config or LinkConfig(), **changes), ipcp, seed)  # type: ignore[arg-type]
+    return End(replace(config or LinkConfig(), **changes), ipcp, seed)
 
 
-def client(config: LinkConfig | None = None, seed: int = 2, **changes: object) -> End:
-    return End(replace(config or LinkConfig(), **changes), Ipcp.client(), seed)  # type: ignore[arg-type]
+def client(config: LinkConfig | None = None, seed: int = 2, **changes: Any) -> End:
+    return End(replace(config or LinkConfig(), **changes), Ipcp.client(), seed)
 
 
 def gateway_end(port: Port, watcher: Watcher, dirty: Dirty, gone: list[str]) -> PppEnd:

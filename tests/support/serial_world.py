@@ -1,7 +1,7 @@
 """A whole gateway in one process and one guest on a virtual serial line: everything between the line's octets and
 the host's sockets is the real thing (PppEnd, PppLink, Ipcp, Session, Station, flows), the rest is a model.
 
-The guest is a PPP client of tests/support/ppp_ends.py with the TCP of tests/tcp_peer.py.  Time is virtual.
+The guest is a PPP client of tests/support/ppp_ends.py with the TCP of tests/support/tcp_peer.py.  Time is virtual.
 """
 
 import heapq
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Network
 from random import Random
+from typing import Any
 
 from ipcp.pool import Pool
 from lcp.link import LinkConfig
@@ -18,6 +19,7 @@ from nat.deadlines import Deadlines
 from nat.dns import Dns
 from nat.gateway import Gateway
 from nat.rules import Rules
+from nat.station import Station
 from nat.wire.ipv4 import TCP
 from pppgate.notices import Notices
 from pppgate.session import Session, Shared
@@ -222,10 +224,10 @@ class SerialWorld:
         self.end.link.up(self.now)
 
     def up(self, seconds: float = 5.0) -> None:
-        self.run(lambda: self.session.station is not None and bool(self.end.ipcp and self.end.ipcp.opened), seconds)
+        self.run(lambda: self.session.station is not None and self.end.ipcp.opened, seconds)
 
     @property
-    def station(self):  # type: ignore[no-untyped-def]
+    def station(self) -> Station:
         assert self.session.station is not None
         return self.session.station
 
@@ -235,7 +237,7 @@ class SerialWorld:
         return self.context.count + self.session.counters
 
     def transmit(self, packet: bytes, to_guest: bool = False) -> None:
-        """An IP packet of the guest (the models of tests/tcp_peer.py call this)."""
+        """An IP packet of the guest (the models of tests/support/tcp_peer.py call this)."""
         assert not to_guest
         self.end.line += b"~" + self.end.framer.frame(0x21, packet)
 
@@ -367,9 +369,9 @@ class SerialWorld:
 
     # Flows
 
-    def connect(self, **options: object) -> tuple[GuestTcp, StreamSocket]:
+    def connect(self, **options: Any) -> tuple[GuestTcp, StreamSocket]:
         """A guest's connection, established."""
-        guest = GuestTcp(self, **options)  # type: ignore[arg-type]
+        guest = GuestTcp(self, **options)
         before = set(map(id, self.host.sockets))
         guest.connect()
         self.run(lambda: guest.established, 100_000)

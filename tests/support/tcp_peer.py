@@ -9,6 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from typing import Protocol
 
 from nat.context import Context, Limits
 from nat.deadlines import Deadlines
@@ -291,12 +292,24 @@ class World:
             self.settle()
 
 
+class Outside(Protocol):
+    """The world of a GuestTcp: where its segments go, and what the time is."""
+
+    random: Random
+    guests: "dict[int, GuestTcp]"
+
+    @property
+    def now(self) -> float: ...
+
+    def transmit(self, packet: bytes, to_guest: bool) -> None: ...
+
+
 class GuestTcp:
     """The guest's end of one connection."""
 
     def __init__(
         self,
-        world: World,
+        world: Outside,
         *,
         port: int = 40000,
         remote_port: int = 80,
@@ -350,7 +363,7 @@ class GuestTcp:
         self.timer = self.world.now + self.rto
 
     def ack(self) -> None:
-        blocks = []
+        blocks: list[tuple[int, int]] = []
         if self.sack:
             for start in sorted(self.ahead):
                 end = start + len(self.ahead[start])

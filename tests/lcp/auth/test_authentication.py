@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from lcp.auth.secrets import Identity, Secrets, chap_md5
+from lcp.auth.secrets import Answer, Identity, Secrets, chap_md5
 from lcp.auth.side import VERDICT_PATIENCE
 from lcp.config import Credentials
 from lcp.events import Authenticated, AuthFailed, LinkDown
 from lcp.link import Phase
-from lcp.packet import build, parse
+from lcp.packet import build
 from lcp.protocol import CHAP_MD5, PAP
-from tests.support.ppp_ends import GUEST, End, Wire, client, server
+from tests.support.ppp_ends import GUEST, End, Wire, client, parsed, server
 
 PROTOCOLS = {PAP: 0xC023, CHAP_MD5: 0xC223}
 METHODS = pytest.mark.parametrize("method", [PAP, CHAP_MD5], ids=["pap", "chap"])
@@ -29,14 +29,14 @@ class Slow:
 
     def __init__(self, method: bytes) -> None:
         self.demand = (method,)
-        self.asked = []
-        self.answers = []
+        self.asked: list[tuple[bytes, bytes | bool]] = []
+        self.answers: list[Answer] = []
 
-    def check_pap(self, name, password, answer):
+    def check_pap(self, name: bytes, password: bytes, answer: Answer) -> None:
         self.asked.append((name, password))
         self.answers.append(answer)
 
-    def check_chap(self, name, identifier, challenge, response, answer):
+    def check_chap(self, name: bytes, identifier: int, challenge: bytes, response: bytes, answer: Answer) -> None:
         self.asked.append((name, response == chap_md5(identifier, b"sesame", challenge)))
         self.answers.append(answer)
 
@@ -56,12 +56,12 @@ def waiting(method: bytes) -> tuple[Slow, End, End, Wire]:
 def answers(end: End, method: bytes) -> list[int]:
     """The codes of verdicts that an end has sent."""
     codes = (PAP_ACK, PAP_NAK) if method == PAP else (SUCCESS, FAILURE)
-    found = [parse(information) for number, information in end.sent if number == PROTOCOLS[method]]
+    found = [parsed(information) for number, information in end.sent if number == PROTOCOLS[method]]
     return [packet.code for packet in found if packet is not None and packet.code in codes]
 
 
 @METHODS
-def test_a_verdict_that_comes_seconds_later(method):
+def test_a_verdict_that_comes_seconds_later(method: bytes) -> None:
     slow, a, b, wire = waiting(method)
     wire.run(2.0)
     assert not answers(a, method)
@@ -73,7 +73,7 @@ def test_a_verdict_that_comes_seconds_later(method):
 
 
 @METHODS
-def test_a_no_that_comes_later(method):
+def test_a_no_that_comes_later(method: bytes) -> None:
     slow, a, b, wire = waiting(method)
     wire.run(2.0)
     slow.answers[0]("the account is closed")
@@ -83,25 +83,25 @@ def test_a_no_that_comes_later(method):
     assert [event.reason for event in b.told(AuthFailed)] == ["Authentication error"]
 
 
-def test_pap_the_peer_repeats_its_request_meanwhile():
+def test_pap_the_peer_repeats_its_request_meanwhile() -> None:
     slow, a, b, wire = waiting(PAP)
     wire.run(10.0)  # every three seconds
-    requests = [parse(information).id for number, information in b.sent if number == 0xC023]
+    requests = [parsed(information).id for number, information in b.sent if number == 0xC023]
     assert len(requests) == 4 and len(slow.asked) == 1 and not answers(a, PAP)
     slow.answers[0](YES)
     wire.run(1.0)
-    acks = [parse(information) for number, information in a.sent if number == 0xC023]
+    acks = [parsed(information) for number, information in a.sent if number == 0xC023]
     assert [(packet.code, packet.id) for packet in acks] == [(PAP_ACK, requests[-1])]
     assert a.ipcp.opened and b.ipcp.opened
 
 
-def test_chap_is_not_challenged_again_while_its_answer_is_judged():
+def test_chap_is_not_challenged_again_while_its_answer_is_judged() -> None:
     slow, a, b, wire = waiting(CHAP_MD5)
     wire.run(20.0)
-    codes = [parse(information).code for number, information in a.sent if number == 0xC223]
+    codes = [parsed(information).code for number, information in a.sent if number == 0xC223]
     assert codes == [CHALLENGE] and len(slow.asked) == 1
     response = next(information for number, information in b.sent if number == 0xC223)
-    a.give(RESPONSE, parse(response).id, parse(response).data, protocol=0xC223, now=wire.now)  # the peer repeats it
+    a.give(RESPONSE, parsed(response).id, parsed(response).data, protocol=0xC223, now=wire.now)  # the peer repeats it
     assert len(slow.asked) == 1 and not answers(a, CHAP_MD5)
     slow.answers[0](YES)
     wire.run(1.0)
@@ -109,7 +109,7 @@ def test_chap_is_not_challenged_again_while_its_answer_is_judged():
 
 
 @METHODS
-def test_a_verdict_that_comes_after_the_line_was_cut(method):
+def test_a_verdict_that_comes_after_the_line_was_cut(method: bytes) -> None:
     slow, a, b, wire = waiting(method)
     for end in (a, b):
         end.link.down(1.0)
@@ -120,7 +120,7 @@ def test_a_verdict_that_comes_after_the_line_was_cut(method):
 
 
 @METHODS
-def test_a_verdict_for_a_negotiation_that_the_peer_has_begun_anew(method):
+def test_a_verdict_for_a_negotiation_that_the_peer_has_begun_anew(method: bytes) -> None:
     slow, a, b, wire = waiting(method)
     wire.b = client(credentials=Credentials(b"mallory", b"x"), seed=5, echo_interval=0.0)
     wire.b.link.up(1.0)
@@ -135,7 +135,7 @@ def test_a_verdict_for_a_negotiation_that_the_peer_has_begun_anew(method):
 
 
 @METHODS
-def test_only_the_first_verdict_counts(method):
+def test_only_the_first_verdict_counts(method: bytes) -> None:
     slow, a, b, wire = waiting(method)
     slow.answers[0]("no")
     slow.answers[0](YES)
@@ -144,7 +144,7 @@ def test_only_the_first_verdict_counts(method):
 
 
 @METHODS
-def test_an_authenticator_that_never_answers(method):
+def test_an_authenticator_that_never_answers(method: bytes) -> None:
     slow, a, b, wire = waiting(method)
     for _ in range(200):  # a peer more patient than most
         a.link.tick(wire.now)
@@ -156,7 +156,7 @@ def test_an_authenticator_that_never_answers(method):
 
 
 @METHODS
-def test_the_end_sees_to_the_tick_that_a_late_verdict_needs(method):
+def test_the_end_sees_to_the_tick_that_a_late_verdict_needs(method: bytes) -> None:
     """Nothing arrives and no timer is near: the end arms its deadline by itself."""
     slow, a, b, wire = waiting(method)
     slow.answers[0](YES)
@@ -166,7 +166,7 @@ def test_the_end_sees_to_the_tick_that_a_late_verdict_needs(method):
     assert answers(a, method) and a.link.identity == YES
 
 
-def test_the_codes_of_pap_are_those_of_rfc_1334_section_2_2():
+def test_the_codes_of_pap_are_those_of_rfc_1334_section_2_2() -> None:
     for secret, last in ((b"sesame", 2), (b"wrong", 3)):
         a = server(auth=Pap())
         b = client(credentials=Credentials(b"guest", secret))
@@ -183,22 +183,22 @@ def test_the_codes_of_pap_are_those_of_rfc_1334_section_2_2():
         assert answer[4] == len(answer) - 5  # Msg-Length
 
 
-def test_the_codes_of_chap_are_those_of_rfc_1994_section_4():
+def test_the_codes_of_chap_are_those_of_rfc_1994_section_4() -> None:
     for secret, last in ((b"sesame", 3), (b"wrong", 4)):
         a = server(auth=Chap())
         b = client(credentials=Credentials(b"guest", secret))
         wire = Wire(a, b)
         wire.up()
         wire.settle()
-        challenge, answer = (parse(information) for number, information in a.sent if number == 0xC223)
-        (response,) = (parse(information) for number, information in b.sent if number == 0xC223)
+        challenge, answer = (parsed(information) for number, information in a.sent if number == 0xC223)
+        (response,) = (parsed(information) for number, information in b.sent if number == 0xC223)
         assert (challenge.code, response.code, answer.code) == (1, 2, last)
         assert challenge.id == response.id == answer.id
         assert response.data == b"\x10" + chap_md5(challenge.id, secret, challenge.data[1:17]) + b"guest"
 
 
 @METHODS
-def test_packets_that_belong_to_the_other_side_are_dropped(method):
+def test_packets_that_belong_to_the_other_side_are_dropped(method: bytes) -> None:
     """A client takes no requests, a server no answers."""
     slow, a, b, wire = waiting(method)
     before = len(a.sent)

@@ -1,5 +1,8 @@
 """The secrets file and what it lets in."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,15 +19,15 @@ carol     other   secret
 """
 
 
-def verdict(check, *shown):
+def verdict(check: Callable[..., None], *shown: object) -> Identity | str:
     """What a check answers, at once."""
-    answers = []
+    answers: list[Identity | str] = []
     check(*shown, answers.append)
     (answer,) = answers
     return answer
 
 
-def test_a_file_in_the_style_of_pap_secrets():
+def test_a_file_in_the_style_of_pap_secrets() -> None:
     assert parse_entries(FILE) == [
         Entry(b"alice", b"*", b"wonder"),
         Entry(b"bob b", b"pppgate", b"a # b", (b"\x0a\x00\x02\x14", b"\x0a\x00\x02\x15")),
@@ -42,23 +45,23 @@ def test_a_file_in_the_style_of_pap_secrets():
         ("alice * " + "x" * 5000, "line 2: longer than 4096 characters"),
     ],
 )
-def test_a_wrong_line_is_named(line, words):
+def test_a_wrong_line_is_named(line: str, words: str) -> None:
     with pytest.raises(SecretsError, match="secrets, ") as error:
         parse_entries("# fine\n" + line)
     assert words in str(error.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SecretsError, match="No such file"):
         Secrets.load(tmp_path / "missing")
 
 
-def test_load(tmp_path):
+def test_load(tmp_path: Path) -> None:
     (tmp_path / "secrets").write_text(FILE)
     assert verdict(Secrets.load(tmp_path / "secrets").check_pap, b"alice", b"wonder") == Identity("alice")
 
 
-def test_who_gets_in():
+def test_who_gets_in() -> None:
     secrets = Secrets(parse_entries(FILE + "* * everybody\n"))
     assert verdict(secrets.check_pap, b"bob b", b"a # b") == Identity(
         "bob b", (b"\x0a\x00\x02\x14", b"\x0a\x00\x02\x15")
@@ -70,26 +73,26 @@ def test_who_gets_in():
     assert verdict(secrets.check_chap, b"alice", 8, b"challenge", response) == "wrong password"
 
 
-def test_why_not():
+def test_why_not() -> None:
     secrets = Secrets(parse_entries(FILE))
     assert verdict(secrets.check_pap, b"zoe", b"x") == "the name is not in the secrets file"
     assert verdict(secrets.check_pap, b"carol", b"secret") == "its entry is for the server 'other', not 'pppgate'"
     assert verdict(secrets.check_chap, b"carol", 1, b"c", b"") == "its entry is for the server 'other', not 'pppgate'"
 
 
-def test_an_empty_secret_is_an_empty_password():
+def test_an_empty_secret_is_an_empty_password() -> None:
     secrets = Secrets([Entry(b"alice", b"*", b"")])
     assert verdict(secrets.check_pap, b"alice", b"x") == "wrong password"
     assert verdict(secrets.check_pap, b"alice", b"") == Identity("alice")
 
 
-def test_anyone_and_what_is_asked_for_first():
+def test_anyone_and_what_is_asked_for_first() -> None:
     assert verdict(Anyone().check_pap, b"\xff", b"") == Identity("\\xff")
     assert list(Anyone.demand) == [PAP, CHAP_MD5] and list(Secrets.demand) == [CHAP_MD5, PAP]
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_entries_or_one_sentence(content):
+def test_any_text_is_entries_or_one_sentence(content: str) -> None:
     try:
         parse_entries(content)
     except SecretsError as error:
@@ -97,7 +100,7 @@ def test_any_text_is_entries_or_one_sentence(content):
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
-def test_any_name_and_password(name, password):
+def test_any_name_and_password(name: bytes, password: bytes) -> None:
     secrets = Secrets([Entry(b"alice", b"*", b"wonder")])
     assert verdict(secrets.check_chap, name, 0, b"c", password) != Identity("alice")
     assert (verdict(secrets.check_pap, name, password) == Identity("alice")) == (

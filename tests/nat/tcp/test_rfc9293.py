@@ -301,7 +301,7 @@ def test_the_window_closes_when_the_host_does_not_read_and_is_kept() -> None:
 def test_an_offered_window_is_never_taken_back() -> None:  # SHLD-14
     script = Script().open(scale=7)
     script.sock.room = 0
-    edges = []
+    edges: list[int] = []
     for at in range(200):
         answers = script.guest(ACK, 1 + 700 * at, 1, bytes(700))
         edges.extend((segment.acknowledgement - ISS & MASK) + (segment.window << 2) for segment in answers)

@@ -159,7 +159,8 @@ def test_a_tail_is_probed_for_before_the_time_out() -> None:
     rig = Rig()
     rig.read(b"a" * 1500)
     sender = rig.sender
-    assert sender.timer is Timer.TAIL
+    timer = sender.timer
+    assert timer is Timer.TAIL
     assert sender.tick(sender.timer_at) is Outcome.DONE
     (probe,) = rig.out()
     assert len(probe.payload) == MSS and sender.probed and sender.timer is Timer.RETRANSMIT
@@ -192,12 +193,15 @@ def test_what_a_slow_line_has_not_taken_yet_is_not_lost() -> None:
 def test_a_closed_window_is_probed_and_opens_again() -> None:
     rig = Rig(window=0)
     rig.remote.send(b"a" * 10)
-    assert rig.sender.read(1.0) is Outcome.DONE and rig.sender.timer is Timer.PERSIST
+    assert rig.sender.read(1.0) is Outcome.DONE
+    timer = rig.sender.timer
+    assert timer is Timer.PERSIST
     first = rig.sender.timer_at
     assert rig.sender.tick(first) is Outcome.DONE
     (question,) = rig.out()
     assert not question.payload and question.sequence == ISS & MASK
-    assert rig.sender.timer is Timer.PERSIST and rig.sender.timer_at - first > first - 1.0
+    timer = rig.sender.timer
+    assert timer is Timer.PERSIST and rig.sender.timer_at - first > first - 1.0
     assert rig.ack(0, window=100) is Heard.RESTED and rig.sender.timer is Timer.NONE
     assert rig.read()[0].payload == b"a" * 10
 

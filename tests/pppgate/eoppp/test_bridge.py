@@ -2,8 +2,10 @@
 
 import struct
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,7 +78,7 @@ class Port:
 
 @dataclass
 class Rig:
-    bridge: Bridge
+    bridge: Bridge[Calls]
     calls: Calls
     count: Counter[str]
 
@@ -94,7 +96,7 @@ class Rig:
         return neighbor.line.take(1 << 20)
 
 
-def rig(agreed: Agreed | None = AGREED, **options) -> Rig:
+def rig(agreed: Agreed | None = AGREED, **options: Any) -> Rig:
     count: Counter[str] = Counter()
     calls = Calls()
     bridge = Bridge(
@@ -112,7 +114,7 @@ def packet(source: bytes = LOCAL, to: bytes = ELSEWHERE, size: int = 20, port: i
 # Packets
 
 
-def test_packets_pass_unchanged_both_ways_without_their_padding():
+def test_packets_pass_unchanged_both_ways_without_their_padding() -> None:
     it = rig()
     host = it.host()
     out, back = packet(), packet(ELSEWHERE, LOCAL)
@@ -128,7 +130,7 @@ GOOD = packet()
 @pytest.mark.parametrize(
     "bad", [b"", b"\x45", GOOD[:19], b"\x55" + GOOD[1:], b"\x44" + GOOD[1:], GOOD[:-1], b"\x4f" + GOOD[1:]]
 )
-def test_what_is_no_packet_is_counted(bad):
+def test_what_is_no_packet_is_counted(bad: bytes) -> None:
     it = rig()
     host = it.host()
     host.receive(bad, NOW)
@@ -137,7 +139,7 @@ def test_what_is_no_packet_is_counted(bad):
     assert +it.count == {"bridge.malformed": 2}
 
 
-def test_only_the_negotiated_address_may_be_used():
+def test_only_the_negotiated_address_may_be_used() -> None:
     it = rig()
     host = it.host()
     host.receive(packet(OTHER), NOW)
@@ -151,14 +153,14 @@ def test_only_the_negotiated_address_may_be_used():
 @pytest.mark.parametrize(
     "to", ["224.0.0.251", "255.255.255.255", "127.0.0.1", "0.0.0.1", "169.254.169.254", "240.0.0.1"]
 )
-def test_what_belongs_to_a_segment_stays_on_it(to):
+def test_what_belongs_to_a_segment_stays_on_it(to: str) -> None:
     it = rig()
     it.host().receive(packet(to=ip(to)), NOW)
     assert it.out() == [] and it.count == {"bridge.stays": 1}
     assert not it.bridge.owns(ip(to)) and not is_host(ip(to))
 
 
-def test_broadcasts_and_what_is_not_ip_stay_on_the_segment_and_do_not_dial():
+def test_broadcasts_and_what_is_not_ip_stay_on_the_segment_and_do_not_dial() -> None:
     it = rig()
     it.bridge.link_down(NOW)
     router, group = b"\x52\x55" + SERVER, b"\x01\0\x5e\0\0\xfb"
@@ -185,13 +187,13 @@ def test_broadcasts_and_what_is_not_ip_stay_on_the_segment_and_do_not_dial():
     assert it.calls.woken == 1
 
 
-def test_without_a_guest_packets_for_it_are_counted():
+def test_without_a_guest_packets_for_it_are_counted() -> None:
     it = rig()
     it.bridge.receive(packet(ELSEWHERE, LOCAL), NOW)
     assert +it.count == {"bridge.nobody_there": 1}
 
 
-def test_a_full_queue_drops_from_the_flow_that_fills_it():
+def test_a_full_queue_drops_from_the_flow_that_fills_it() -> None:
     it = rig()
     host = it.host()
     it.bridge.line.flow_limit = 6000
@@ -206,7 +208,7 @@ def test_a_full_queue_drops_from_the_flow_that_fills_it():
     assert sum(map(len, it.out())) <= LINE_MOST
 
 
-def test_a_fast_line_may_hold_more():
+def test_a_fast_line_may_hold_more() -> None:
     it = rig()
     host = it.host()
     it.bridge.line.flow_limit = 4 * FLOW_MOST
@@ -215,7 +217,7 @@ def test_a_fast_line_may_hold_more():
     assert len(it.out()) == 40
 
 
-def test_packets_that_are_too_long_are_cut_or_complained_about():
+def test_packets_that_are_too_long_are_cut_or_complained_about() -> None:
     it = rig(Agreed(LOCAL, REMOTE, (), 296))
     host = it.host()
     host.receive(packet(size=1000), NOW)
@@ -232,7 +234,7 @@ def test_packets_that_are_too_long_are_cut_or_complained_about():
 # While there is no link
 
 
-def test_while_the_link_is_down_the_host_is_told():
+def test_while_the_link_is_down_the_host_is_told() -> None:
     it = rig()
     host = it.host()
     it.bridge.link_down(NOW)
@@ -243,7 +245,7 @@ def test_while_the_link_is_down_the_host_is_told():
     assert it.count["bridge.link_down"] == 1
 
 
-def test_it_is_not_told_more_often_than_is_due():
+def test_it_is_not_told_more_often_than_is_due() -> None:
     it = rig()
     host = it.host()
     it.bridge.link_down(NOW)
@@ -256,7 +258,7 @@ def test_it_is_not_told_more_often_than_is_due():
     assert it.back(host) == []
 
 
-def test_while_it_comes_up_packets_wait_within_bounds():
+def test_while_it_comes_up_packets_wait_within_bounds() -> None:
     it = rig()
     host = it.host()
     it.bridge.link_down(NOW)
@@ -270,10 +272,14 @@ def test_while_it_comes_up_packets_wait_within_bounds():
     assert waited[0] == packet() and sum(map(len, waited)) <= HELD_MOST
 
 
-def test_what_waited_is_dropped_when_the_call_fails_or_brings_another_address():
+def test_what_waited_is_dropped_when_the_call_fails_or_brings_another_address() -> None:
     it = rig()
     host = it.host()
-    for end in (lambda: it.bridge.link_down(NOW), lambda: it.bridge.link_up(Agreed(OTHER, REMOTE, (), 1500), NOW)):
+    ends: list[Callable[[], None]] = [
+        lambda: it.bridge.link_down(NOW),
+        lambda: it.bridge.link_up(Agreed(OTHER, REMOTE, (), 1500), NOW),
+    ]
+    for end in ends:
         it.bridge.link_down(NOW)
         it.calls.hopeful = True
         host.receive(packet(), NOW)
@@ -281,7 +287,7 @@ def test_what_waited_is_dropped_when_the_call_fails_or_brings_another_address():
         assert it.out() == []
 
 
-def test_a_guest_wants_the_link_by_what_it_sends_and_not_by_arp():
+def test_a_guest_wants_the_link_by_what_it_sends_and_not_by_arp() -> None:
     it = rig(None)
     assert not it.bridge.owns(REMOTE) and it.calls.woken == 0
     assert not it.bridge.admit(KEYS, LOCAL, NOW) and it.calls.woken == 1
@@ -293,14 +299,14 @@ def test_a_guest_wants_the_link_by_what_it_sends_and_not_by_arp():
 # Who has the address
 
 
-def test_arp_is_answered_for_everything_but_the_guest():
+def test_arp_is_answered_for_everything_but_the_guest() -> None:
     it = rig()
     assert it.bridge.owns(REMOTE) and it.bridge.owns(ELSEWHERE) and it.bridge.owns(OTHER)
     assert not it.bridge.owns(LOCAL) and not it.bridge.owns(bytes(4))
     assert list(it.bridge.expected()) == [LOCAL] and list(rig(None).bridge.expected()) == []
 
 
-def test_the_first_host_has_it_until_it_leaves():
+def test_the_first_host_has_it_until_it_leaves() -> None:
     it = rig()
     assert it.bridge.admit(KEYS, LOCAL, NOW) and it.bridge.holds(KEYS, LOCAL)
     assert not it.bridge.admit(KEYS, OTHER, NOW)
@@ -310,7 +316,7 @@ def test_the_first_host_has_it_until_it_leaves():
     assert it.bridge.admit(("ether other",), LOCAL, NOW)
 
 
-def test_after_a_redial_with_another_address_the_old_one_is_nobodys():
+def test_after_a_redial_with_another_address_the_old_one_is_nobodys() -> None:
     it = rig()
     assert it.bridge.admit(KEYS, LOCAL, NOW)
     old = it.host()
@@ -323,7 +329,7 @@ def test_after_a_redial_with_another_address_the_old_one_is_nobodys():
     assert it.bridge.holds(("ether other",), OTHER)
 
 
-def test_a_guest_with_an_address_of_before_is_there_again_when_that_comes_back():
+def test_a_guest_with_an_address_of_before_is_there_again_when_that_comes_back() -> None:
     it = rig()
     host = it.host()
     for agreed in (Agreed(OTHER, REMOTE, (), 1500), AGREED):
@@ -353,7 +359,7 @@ def desk(it: Rig) -> BridgeDhcp:
     return BridgeDhcp(it.bridge, it.count)
 
 
-def test_dhcp_tells_what_was_negotiated():
+def test_dhcp_tells_what_was_negotiated() -> None:
     it = rig(Agreed(LOCAL, REMOTE, (DNS, ELSEWHERE), 576), domain="example.org", search=("example.org",))
     dhcp = desk(it)
     kind, address, options = ask(it, dhcp, dhcp_message(DISCOVER, _55=bytes((1, 3, 6, 15, 26, 119))))
@@ -367,25 +373,25 @@ def test_dhcp_tells_what_was_negotiated():
     assert options[15] == b"example.org"
 
 
-def test_our_own_name_servers_take_the_place_of_the_servers():
+def test_our_own_name_servers_take_the_place_of_the_servers() -> None:
     _, _, options = ask(it := rig(dns=(ELSEWHERE,)), desk(it), dhcp_message(DISCOVER, _55=b"\x06"))
     assert options[6] == ELSEWHERE
 
 
-def test_dhcp_before_there_is_an_address_wants_the_link_and_is_silent():
+def test_dhcp_before_there_is_an_address_wants_the_link_and_is_silent() -> None:
     it = rig(None)
     assert ask(it, desk(it), dhcp_message(DISCOVER))[0] == 0
     assert it.calls.woken == 1
 
 
-def test_a_renewal_while_the_link_is_down_is_granted_and_wants_nothing():
+def test_a_renewal_while_the_link_is_down_is_granted_and_wants_nothing() -> None:
     it = rig()
     it.bridge.link_down(NOW)
     assert ask(it, desk(it), dhcp_message(REQUEST, ciaddr=LOCAL))[0] == ACK
     assert it.calls.woken == 0
 
 
-def test_a_renewal_of_the_old_address_is_refused_and_the_new_one_offered():
+def test_a_renewal_of_the_old_address_is_refused_and_the_new_one_offered() -> None:
     it = rig()
     dhcp = desk(it)
     assert ask(it, dhcp, dhcp_message(REQUEST, _50=LOCAL))[0] == ACK
@@ -395,7 +401,7 @@ def test_a_renewal_of_the_old_address_is_refused_and_the_new_one_offered():
     assert ask(it, dhcp, dhcp_message(DISCOVER))[:2] == (OFFER, OTHER)
 
 
-def test_a_second_guest_gets_nothing_until_the_first_has_given_it_back():
+def test_a_second_guest_gets_nothing_until_the_first_has_given_it_back() -> None:
     it = rig()
     dhcp = desk(it)
     assert ask(it, dhcp, dhcp_message(REQUEST, _50=LOCAL))[0] == ACK
@@ -407,7 +413,7 @@ def test_a_second_guest_gets_nothing_until_the_first_has_given_it_back():
     assert ask(it, dhcp, dhcp_message(DISCOVER, SECOND), SECOND)[:2] == (OFFER, LOCAL)
 
 
-def test_a_lease_that_was_not_renewed_ends():
+def test_a_lease_that_was_not_renewed_ends() -> None:
     it = rig()
     dhcp = desk(it)
     assert ask(it, dhcp, dhcp_message(REQUEST, _50=LOCAL))[0] == ACK
@@ -415,7 +421,7 @@ def test_a_lease_that_was_not_renewed_ends():
     assert ask(it, dhcp, dhcp_message(DISCOVER, SECOND), SECOND, NOW + 61)[0] == OFFER
 
 
-def test_a_boot_rom_and_the_system_after_it_are_one_guest():
+def test_a_boot_rom_and_the_system_after_it_are_one_guest() -> None:
     it = rig()
     dhcp = desk(it)
     assert ask(it, dhcp, dhcp_message(REQUEST, _50=LOCAL, _61=b"\0rom"))[0] == ACK
@@ -424,7 +430,7 @@ def test_a_boot_rom_and_the_system_after_it_are_one_guest():
     assert it.bridge.admit(KEYS, LOCAL, NOW)
 
 
-def test_a_decline_is_counted_and_changes_nothing():
+def test_a_decline_is_counted_and_changes_nothing() -> None:
     it = rig()
     dhcp = desk(it)
     ask(it, dhcp, dhcp_message(REQUEST, _50=LOCAL))
@@ -447,7 +453,7 @@ def test_a_decline_is_counted_and_changes_nothing():
         ("128.0.0.0", None, "128.0.0.1", 1),
     ],
 )
-def test_neighborhood(local, remote, router, prefix):
+def test_neighborhood(local: str, remote: str | None, router: str, prefix: int) -> None:
     found = neighborhood(ip(local), ip(remote) if remote else None)
     assert found == (ip(router), prefix)
 
@@ -456,7 +462,7 @@ hosts = st.one_of(st.integers(0x01000000, 0x7EFFFFFF), st.integers(0x80000001, 0
 
 
 @given(hosts, st.one_of(st.none(), hosts))
-def test_the_router_is_in_the_guests_network_and_neither_is_its_edge(local, remote):
+def test_the_router_is_in_the_guests_network_and_neither_is_its_edge(local: int, remote: int | None) -> None:
     far = None if remote in (None, local) else remote.to_bytes(4, "big")
     router, prefix = neighborhood(local.to_bytes(4, "big"), far)
     host = (1 << 32 - prefix) - 1
@@ -466,7 +472,7 @@ def test_the_router_is_in_the_guests_network_and_neither_is_its_edge(local, remo
 
 
 @given(st.lists(st.tuples(st.sampled_from("<>ud"), st.binary(max_size=60)), max_size=30))
-def test_any_octets_either_way(events):
+def test_any_octets_either_way(events: list[tuple[str, bytes]]) -> None:
     it = rig()
     host = it.host()
     for what, octets in events:

@@ -16,7 +16,9 @@ FULL = 1460
 PAGES = 6 * PAGE  # of a full frame
 
 
-def tcp(source: bytes, to: bytes, ports: tuple[int, int], sequence: int, ack: int, size: int = 0, flags: int = 0x10):
+def tcp(
+    source: bytes, to: bytes, ports: tuple[int, int], sequence: int, ack: int, size: int = 0, flags: int = 0x10
+) -> bytes:
     mask = 0xFFFFFFFF
     head = struct.pack("!HHIIBBHHH", *ports, sequence & mask, ack & mask, 0x50, flags, 8192, 0, 0)
     return build_ipv4(source, to, TCP, head + bytes(size))
@@ -54,21 +56,21 @@ class Rig:
         self.line.heard(tcp(GUEST, SERVER, (4000, port), 1, acknowledgement, flags=flags), self.now)
 
 
-def test_no_more_full_frames_than_the_ring_holds():
+def test_no_more_full_frames_than_the_ring_holds() -> None:
     rig = Rig()
     rig.stream(20)
     assert rig.take() == CARD_MOST // PAGES == 7
     assert rig.take() == 0 and rig.line.flying == CARD_MOST
 
 
-def test_short_frames_count_by_the_page():
+def test_short_frames_count_by_the_page() -> None:
     rig = Rig()
     for n in range(60):
         rig.data(n * 512, 512)
     assert rig.take() == CARD_MOST // (3 * PAGE)
 
 
-def test_an_acknowledgement_makes_room_and_wakes_the_line():
+def test_an_acknowledgement_makes_room_and_wakes_the_line() -> None:
     rig = Rig()
     rig.stream(20)
     rig.take()
@@ -79,7 +81,7 @@ def test_an_acknowledgement_makes_room_and_wakes_the_line():
     assert rig.line.flying == 0 and rig.take() == 7
 
 
-def test_repeated_acknowledgements_let_a_retransmission_through():
+def test_repeated_acknowledgements_let_a_retransmission_through() -> None:
     rig = Rig()
     rig.stream(7)
     rig.take()
@@ -90,7 +92,7 @@ def test_repeated_acknowledgements_let_a_retransmission_through():
     assert rig.take() == 1
 
 
-def test_old_strange_and_foreign_acknowledgements_change_nothing():
+def test_old_strange_and_foreign_acknowledgements_change_nothing() -> None:
     rig = Rig()
     rig.stream(9, begin=100_000)
     rig.take()
@@ -102,7 +104,7 @@ def test_old_strange_and_foreign_acknowledgements_change_nothing():
     assert rig.line.flying == CARD_MOST and rig.take() == 0
 
 
-def test_sequence_numbers_wrap():
+def test_sequence_numbers_wrap() -> None:
     rig = Rig()
     rig.stream(9, begin=-3 * FULL)
     assert rig.take() == 7
@@ -110,7 +112,7 @@ def test_sequence_numbers_wrap():
     assert rig.line.flying == 2 * PAGES
 
 
-def test_after_a_silence_the_card_is_empty():
+def test_after_a_silence_the_card_is_empty() -> None:
     rig = Rig()
     rig.stream(20)
     rig.take()
@@ -123,7 +125,7 @@ def test_after_a_silence_the_card_is_empty():
     assert rig.kicks == 1 and rig.line.flying == 0 and rig.take() == 7 and len(rig.timers) == 1
 
 
-def test_a_guest_that_acknowledges_is_not_silent():
+def test_a_guest_that_acknowledges_is_not_silent() -> None:
     rig = Rig()
     rig.stream(30)
     rig.take()
@@ -139,7 +141,7 @@ def test_a_guest_that_acknowledges_is_not_silent():
     assert rig.timers == []
 
 
-def test_what_is_not_tcp_waits_for_nobody():
+def test_what_is_not_tcp_waits_for_nobody() -> None:
     rig = Rig()
     for _ in range(40):
         rig.line.send(build_udp(SERVER, 53, GUEST, 4000, bytes(1400)), "dns")
@@ -147,7 +149,7 @@ def test_what_is_not_tcp_waits_for_nobody():
     assert rig.take() == 80 and rig.line.flying == 0
 
 
-def test_connections_that_are_counted_are_bounded():
+def test_connections_that_are_counted_are_bounded() -> None:
     rig = Rig()
     for port in range(1, 3 * FLOWS_MOST):
         rig.data(0, 10, port=port)
@@ -165,7 +167,9 @@ def test_connections_that_are_counted_are_bounded():
         max_size=60,
     )
 )
-def test_whatever_comes_the_account_is_right_and_a_silence_ends_every_wait(events):
+def test_whatever_comes_the_account_is_right_and_a_silence_ends_every_wait(
+    events: list[tuple[str, int, int, int]],
+) -> None:
     rig = Rig()
     for what, port, number, size in events:
         rig.now += 0.001

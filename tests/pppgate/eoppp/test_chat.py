@@ -26,7 +26,7 @@ def sent(*parts: bytes | float, secret: bool = False) -> Sending:
     return Sending(parts, secret)
 
 
-def test_the_script_of_a_modem():
+def test_the_script_of_a_modem() -> None:
     script = """
     # a comment
     ABORT BUSY ABORT "NO CARRIER"     # another
@@ -66,11 +66,11 @@ def test_the_script_of_a_modem():
         ("a\\ b", b"a b"),
     ],
 )
-def test_escapes_of_both_kinds_of_word(word, octets):
+def test_escapes_of_both_kinds_of_word(word: str, octets: bytes) -> None:
     assert parse(f"{word} {word}") == (Expect(octets), sent(octets + b"\r"))
 
 
-def test_what_is_sent_can_wait_and_can_do_without_a_carriage_return():
+def test_what_is_sent_can_wait_and_can_do_without_a_carriage_return() -> None:
     assert parse(r"a AT\d\pDT\p") == (Expect(b"a"), sent(b"AT", DELAY, PAUSE, b"DT", PAUSE, b"\r"))
     assert parse(r"a +++\c") == (Expect(b"a"), sent(b"+++"))
     assert parse(r"a \c") == (Expect(b"a"), sent())
@@ -80,12 +80,12 @@ def test_what_is_sent_can_wait_and_can_do_without_a_carriage_return():
     assert parse("a a-b") == (Expect(b"a"), sent(b"a-b\r"))
 
 
-def test_an_expect_that_tries_again():
+def test_an_expect_that_tries_again() -> None:
     (expect,) = parse(r"in:-\d\c-in:-+\-+-ord\-:")
     assert expect == Expect(b"in:", ((sent(DELAY), b"in:"), (sent(b"+-+\r"), b"ord-:")))
 
 
-def test_quotes_keep_blanks_comments_and_directives():
+def test_quotes_keep_blanks_comments_and_directives() -> None:
     assert parse("""'a #b' "c 'd'" "ABORT" 'TIMEOUT'""") == (
         Expect(b"a #b"),
         sent(b"c 'd'\r"),
@@ -95,11 +95,11 @@ def test_quotes_keep_blanks_comments_and_directives():
     assert parse(r"'it\'s' x#y") == (Expect(b"it's"), sent(b"x#y\r"))
 
 
-def test_directives_are_looked_for_only_where_something_is_expected():
+def test_directives_are_looked_for_only_where_something_is_expected() -> None:
     assert parse("a TIMEOUT b SAY") == (Expect(b"a"), sent(b"TIMEOUT\r"), Expect(b"b"), sent(b"SAY\r"))
 
 
-def test_an_abort_string_can_be_taken_back():
+def test_an_abort_string_can_be_taken_back() -> None:
     assert parse("ABORT BUSY CLR_ABORT BUSY a b")[:2] == (Abort(b"BUSY"), Abort(b"BUSY", clear=True))
 
 
@@ -124,14 +124,14 @@ def test_an_abort_string_can_be_taken_back():
         (" ".join(f"ABORT x{n}" for n in range(ABORTS_MOST + 1)), "more than 50 abort strings"),
     ],
 )
-def test_mistakes_are_one_sentence_that_names_file_and_line(script, says):
+def test_mistakes_are_one_sentence_that_names_file_and_line(script: str, says: str) -> None:
     with pytest.raises(ChatError) as caught:
         parse(script, "isp.chat")
     sentence = str(caught.value)
     assert says in sentence and sentence.startswith("isp.chat") and sentence.endswith(".") and "\n" not in sentence
 
 
-def test_files(tmp_path: Path):
+def test_files(tmp_path: Path) -> None:
     path = tmp_path / "isp.chat"
     path.write_bytes(b"\xe9 \xff\r\n")
     assert load(str(path)) == (Expect(b"\xe9"), sent(b"\xff\r"))
@@ -146,7 +146,7 @@ words = st.text(st.characters(max_codepoint=255, blacklist_characters="\n"), max
 
 
 @given(st.text(st.one_of(st.sampled_from("abAB \t\n\"'\\-#^dpqc07"), st.characters(max_codepoint=255)), max_size=60))
-def test_any_text_is_a_script_or_a_mistake_that_can_be_said(text):
+def test_any_text_is_a_script_or_a_mistake_that_can_be_said(text: str) -> None:
     try:
         steps = parse(text, "f")
     except ChatError as error:
@@ -156,8 +156,16 @@ def test_any_text_is_a_script_or_a_mistake_that_can_be_said(text):
 
 
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=9))
-def test_any_octets_can_be_spelled(values):
+def test_any_octets_can_be_spelled(values: list[bytes]) -> None:
     """Octal escapes carry everything, in expects and sends alike."""
     script = " ".join("".join(f"\\{octet:03o}" for octet in value) for value in values)
-    found = [step.word if isinstance(step, Expect) else step.parts[0][:-1] for step in parse(script)]
+    found = []
+    for step in parse(script):
+        if isinstance(step, Expect):
+            found.append(step.word)
+        else:
+            assert isinstance(step, Sending)
+            part = step.parts[0]
+            assert isinstance(part, bytes)
+            found.append(part[:-1])
     assert found == values

@@ -16,7 +16,8 @@ ENDS = ("--ether", "ether:unix-listen:/tmp/eth0", "--ppp", "pty:")
 
 
 def everything(*words: str, warnings: list[str] | None = None) -> Config:
-    return parse([*ENDS, *words], [].append if warnings is None else warnings.append)
+    warned: list[str] = [] if warnings is None else warnings
+    return parse([*ENDS, *words], warned.append)
 
 
 def parsed(*words: str, warnings: list[str] | None = None) -> CallConfig:
@@ -25,13 +26,13 @@ def parsed(*words: str, warnings: list[str] | None = None) -> CallConfig:
     return network.call
 
 
-def test_what_is_not_said_has_a_default():
+def test_what_is_not_said_has_a_default() -> None:
     call = CallConfig(ppp="pty:")
     network = NetworkConfig(uplink="ppp", links=("ether:unix-listen:/tmp/eth0",), echo_interval=10.0, call=call)
     assert everything() == Config(networks=(network,))
 
 
-def test_everything_can_be_said(tmp_path: Path):
+def test_everything_can_be_said(tmp_path: Path) -> None:
     password, chat = tmp_path / "password", tmp_path / "chat"
     password.write_text("open sesame\nnot this\n")
     password.chmod(0o600)
@@ -77,7 +78,7 @@ def test_everything_can_be_said(tmp_path: Path):
         (["word"], "There is no option word"),
     ],
 )
-def test_mistakes(words, says):
+def test_mistakes(words: list[str], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parsed(*words)
     sentence = str(caught.value)
@@ -94,13 +95,13 @@ def test_mistakes(words, says):
         (["--ether", "ether:bochs:4000", "--ppp", "nonsense"], "'nonsense' is not a link"),
     ],
 )
-def test_main_says_it_and_returns_2(words, says, capsys: pytest.CaptureFixture[str]):
+def test_main_says_it_and_returns_2(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     told = capsys.readouterr()
     assert told.err.startswith("pppgate: ") and says in told.err and told.err.count("\n") == 1 and not told.out
 
 
-def test_a_password_file_that_others_may_read_is_warned_of(tmp_path: Path):
+def test_a_password_file_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_bytes(b"x\r\n")
     for mode, warned in ((0o600, 0), (0o640, 1), (0o604, 1)):
@@ -113,7 +114,7 @@ def test_a_password_file_that_others_may_read_is_warned_of(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("size", "good"), [(255, True), (256, False), (5000, False)])
-def test_a_password_is_at_most_255_octets(tmp_path: Path, size: int, good: bool):
+def test_a_password_is_at_most_255_octets(tmp_path: Path, size: int, good: bool) -> None:
     password = tmp_path / "password"
     password.write_bytes(b"x" * size + b"\n")
     os.chmod(password, 0o600)
@@ -125,7 +126,7 @@ def test_a_password_is_at_most_255_octets(tmp_path: Path, size: int, good: bool)
             parsed(*words)
 
 
-def test_a_script_with_a_mistake_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_script_with_a_mistake_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = tmp_path / "isp.chat"
     chat.write_text("OK\nTIMEOUT\n x y")
     with pytest.raises(ConfigError, match=r"isp.chat, line 3: TIMEOUT needs|isp.chat"):
@@ -137,7 +138,7 @@ def test_a_script_with_a_mistake_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         parsed("--chat", str(chat))
 
 
-def test_help_teaches(capsys: pytest.CaptureFixture[str]):
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parser().parse_args(["--help"])
     text = capsys.readouterr().out

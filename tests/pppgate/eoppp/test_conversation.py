@@ -42,7 +42,7 @@ class Rig:
         return waited
 
 
-def test_a_modem_and_a_login():
+def test_a_modem_and_a_login() -> None:
     rig = Rig('TIMEOUT 5 SAY Hello "" ATZ OK ATDT1 CONNECT \\d\\c ogin: guest word: \\qsesame')
     assert rig.sent == b"ATZ\r" and rig.said == ["Hello"]
     assert rig.hears(b"ATZ\r\r\nO") == b""
@@ -55,21 +55,21 @@ def test_a_modem_and_a_login():
     assert "sesame" not in "".join(rig.traced) and "sent 'ATDT1\\x0d'" not in rig.traced and "got 'OK'" in rig.traced
 
 
-def test_what_follows_the_last_word_belongs_to_ppp():
+def test_what_follows_the_last_word_belongs_to_ppp() -> None:
     rig = Rig("CONNECT \\c")
     rig.hears(b"CONNECT\r\n~\xff\x7d\x23")
     assert rig.ended == [("", b"\r\n~\xff\x7d\x23")]
     assert rig.hears(b"more") == b"" and len(rig.ended) == 1
 
 
-def test_what_was_heard_before_it_began_counts():
+def test_what_was_heard_before_it_began_counts() -> None:
     rig = Rig('"" \\d\\c ogin: guest')
     assert rig.hears(b"login: ") == b""
     rig.wait()
     assert rig.sent == b"guest\r" and rig.ended == [("", b" ")]
 
 
-def test_an_abort_string_ends_it():
+def test_an_abort_string_ends_it() -> None:
     rig = Rig('ABORT BUSY ABORT "NO CARRIER" "" ATD1 CONNECT ""')
     rig.hears(b"ATD1\r\r\nNO CARR")
     assert not rig.ended
@@ -77,18 +77,18 @@ def test_an_abort_string_ends_it():
     assert rig.ended == [("the line said 'NO CARRIER'", b"")] and rig.talk.deadline == math.inf
 
 
-def test_the_word_that_comes_first_wins():
+def test_the_word_that_comes_first_wins() -> None:
     rig = Rig("ABORT BUSY CONNECT hi x y")
     rig.hears(b"CONNECT BUSY")
     assert rig.sent == b"hi\r" and rig.ended == [("the line said 'BUSY'", b"")]
 
 
-def test_an_abort_string_taken_back_is_one_no_more():
+def test_an_abort_string_taken_back_is_one_no_more() -> None:
     rig = Rig("ABORT BUSY CLR_ABORT BUSY CONNECT hi")
     assert rig.hears(b"BUSY CONNECT") == b"hi\r"
 
 
-def test_patience_ends_and_says_what_was_wanted_and_heard():
+def test_patience_ends_and_says_what_was_wanted_and_heard() -> None:
     rig = Rig("TIMEOUT 7 OK x")
     rig.hears(b"what\r\n\x1b?")
     assert rig.wait() == 7.0
@@ -97,14 +97,14 @@ def test_patience_ends_and_says_what_was_wanted_and_heard():
     assert rig.wait() == TIMEOUT and rig.ended[0][0].endswith("; the line said nothing")
 
 
-def test_the_time_is_counted_for_each_word():
+def test_the_time_is_counted_for_each_word() -> None:
     rig = Rig("TIMEOUT 5 a x b y")
     rig.now += 4
     rig.hears(b"a")
     assert rig.talk.deadline == rig.now + 5
 
 
-def test_an_expect_that_tries_again_tries_until_its_last():
+def test_an_expect_that_tries_again_tries_until_its_last() -> None:
     rig = Rig("TIMEOUT 2 ogin:-\\d\\c-ogin:-hello-ogin: guest")
     assert rig.wait() == 2.0 and rig.sent == b""
     assert rig.wait() == 1.0
@@ -115,27 +115,27 @@ def test_an_expect_that_tries_again_tries_until_its_last():
     assert rig.ended and rig.ended[0][0].startswith("'ogin:' did not come")
 
 
-def test_a_hang_up_ends_it():
+def test_a_hang_up_ends_it() -> None:
     rig = Rig("OK x")
     rig.talk.hang_up("/dev/x was closed by the other side", 0.0)
     assert rig.ended[0][0].startswith("/dev/x was closed by the other side while 'OK' was waited for")
 
 
-def test_a_line_that_never_stops_talking_is_let_go():
+def test_a_line_that_never_stops_talking_is_let_go() -> None:
     rig = Rig("OK x")
     for _ in range(HEARD_MOST // 1000 + 1):
         rig.hears(b"z" * 1000)
     assert rig.ended and "without 'OK'" in rig.ended[0][0]
 
 
-def test_without_pexpect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_without_pexpect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pexpect", None)
     with pytest.raises(ChatError, match="pip install"):
         Rig("a b")
 
 
 @given(st.lists(st.binary(max_size=30), max_size=20), st.integers(1, 6))
-def test_however_the_line_is_cut_the_outcome_is_the_same(pieces, size):
+def test_however_the_line_is_cut_the_outcome_is_the_same(pieces: list[bytes], size: int) -> None:
     script = "ABORT BUSY ogin: guest word: secret ~ \\c"
     whole = b"".join(pieces) + b"Login: x Password: ~rest"
     outcomes = []

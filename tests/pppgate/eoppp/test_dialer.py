@@ -1,6 +1,8 @@
 """pppgate.eoppp.dialer and .call: calls to a server of this project, on links that come and go, on a fake clock."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,24 +21,24 @@ SECRETS = Secrets([Entry(b"guest", b"*", b"sesame")])
 PACKET = b"\x45\0\0\x14" + bytes(16)
 
 
-def started(*args, **changes) -> World:
-    world = World(*args, **changes)
+def started(habits: Habits | None = None, **changes: Any) -> World:
+    world = World(habits, **changes)
     world.start()
     return world
 
 
-def test_a_call_brings_addresses_name_servers_and_mtu():
+def test_a_call_brings_addresses_name_servers_and_mtu() -> None:
     world = started(make_server=lambda: server(mru=1000))
     assert world.customer.told == [replace(UP, mtu=1000)] and world.dialer.state is State.UP
     assert world.said[0] == "The PPP server is on a fake line."
     assert "line: link up in 0.00 s: local 10.0.2.15, remote 10.0.2.2, DNS 10.0.2.3" in world.said[1]
 
 
-def test_our_own_mtu_is_a_bound_too():
+def test_our_own_mtu_is_a_bound_too() -> None:
     assert started(terms=Terms(LINK, mtu=576)).customer.told == [replace(UP, mtu=576)]
 
 
-def test_packets_go_both_ways_once_the_server_has_settled():
+def test_packets_go_both_ways_once_the_server_has_settled() -> None:
     world = started()
     world.customer.line.send(PACKET, "flow")
     world.run(SETTLE - 0.01)
@@ -51,7 +53,7 @@ def test_packets_go_both_ways_once_the_server_has_settled():
     assert world.customer.got == [PACKET]
 
 
-def test_a_cut_line_is_dialed_again_and_the_same_address_asked_for():
+def test_a_cut_line_is_dialed_again_and_the_same_address_asked_for() -> None:
     wishes = []
 
     def far() -> End:
@@ -73,7 +75,7 @@ def test_a_cut_line_is_dialed_again_and_the_same_address_asked_for():
     assert world.customer.told == [UP, None, UP] and wishes[0] == GUEST
 
 
-def test_a_server_that_hangs_up_says_why():
+def test_a_server_that_hangs_up_says_why() -> None:
     world = started()
     world.run(30)
     world.server.link.close(world.clock.time, "time is up")
@@ -83,24 +85,24 @@ def test_a_server_that_hangs_up_says_why():
     assert world.customer.told == [UP, None, UP]
 
 
-def test_a_server_that_begins_anew_is_negotiated_with_on_the_same_line():
+def test_a_server_that_begins_anew_is_negotiated_with_on_the_same_line() -> None:
     world = started()
     world.run(5)
-    world.server = server(seed=9)
+    world.far = server(seed=9)
     world.server.link.up(world.clock.time)
     world.run(1)
     assert world.customer.told == [UP, None, UP] and world.lines == ["opened"]
     assert "line: link down: the server has begun to negotiate anew; negotiating anew." in world.said
 
 
-def test_a_server_that_is_silent_is_found_out_by_echoes():
+def test_a_server_that_is_silent_is_found_out_by_echoes() -> None:
     world = started(terms=Terms(replace(LINK, echo_interval=2.0, echo_failures=3)))
-    world.server = None
+    world.far = None
     world.run(9.9)
     assert "line: link down: no answer to 3 echo requests; trying again in 1 s." in world.said
 
 
-def test_waits_grow_are_bounded_and_short_again_after_a_good_link():
+def test_waits_grow_are_bounded_and_short_again_after_a_good_link() -> None:
     world = started(make_server=None)
     world.run(10 * 30 + 200)
     waits = [line.rpartition(" in ")[2] for line in world.said if "trying again" in line]
@@ -113,7 +115,7 @@ def test_waits_grow_are_bounded_and_short_again_after_a_good_link():
     assert world.said[-1].endswith("trying again in 1 s.")
 
 
-def test_a_device_that_is_gone_for_a_while():
+def test_a_device_that_is_gone_for_a_while() -> None:
     world = started()
     world.run(20)
     world.broken = True
@@ -125,7 +127,7 @@ def test_a_device_that_is_gone_for_a_while():
     assert world.dialer.state is State.UP
 
 
-def test_without_persist_the_first_end_is_the_last():
+def test_without_persist_the_first_end_is_the_last() -> None:
     world = started(Habits(persist=False))
     world.run(20)
     world.hang_up()
@@ -136,7 +138,7 @@ def test_without_persist_the_first_end_is_the_last():
     assert world.status == [1] and world.said[-1] == "line: no link: the server does not answer."
 
 
-def test_so_many_tries_and_no_more():
+def test_so_many_tries_and_no_more() -> None:
     world = started(Habits(tries=3), make_server=None)
     world.run(300)
     assert world.status == [1] and world.lines.count("opened") == 3
@@ -151,25 +153,25 @@ def auth_terms(password: bytes | None) -> Terms:
 
 
 @pytest.mark.parametrize("auth", [SECRETS, Anyone()])
-def test_credentials_are_shown(auth):
+def test_credentials_are_shown(auth: Anyone | Secrets) -> None:
     assert started(terms=auth_terms(b"sesame"), make_server=lambda: server(auth=auth)).customer.told == [UP]
 
 
-def test_a_wrong_password_is_said_and_tried_again():
+def test_a_wrong_password_is_said_and_tried_again() -> None:
     world = started(terms=auth_terms(b"no"), make_server=lambda: server(auth=SECRETS))
     world.run(1)
     said = "line: no link: CHAP authentication of 'guest' failed: Authentication error; trying again in 1 s."
     assert said in world.said
 
 
-def test_what_the_server_wants_and_we_have_not_is_one_sentence():
+def test_what_the_server_wants_and_we_have_not_is_one_sentence() -> None:
     world = started(make_server=lambda: server(auth=SECRETS))
     world.run(1)
     words = "the server wants a name and password (chap MD5); give them with --user and --password-file"
     assert f"line: no link: {words}; trying again in 1 s." in world.said
 
 
-def test_a_method_that_is_not_known_here_is_named():
+def test_a_method_that_is_not_known_here_is_named() -> None:
     class Eap(Secrets):
         demand = (b"\xc2\x27",)
 
@@ -181,40 +183,41 @@ def test_a_method_that_is_not_known_here_is_named():
 # Servers that are odd
 
 
-def far_ipcp(**methods) -> End:
-    return End(
-        LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: methods["lease"]), methods.get("dns", ())), 1
-    )
+def far_ipcp(lease: bytes | None, dns: Sequence[bytes] = ()) -> End:
+    return End(LinkConfig(), Ipcp.server(GATEWAY, lender_of(lambda wanted: lease), dns), 1)
 
 
-def test_a_server_without_name_servers_or_an_address_of_its_own():
+def test_a_server_without_name_servers_or_an_address_of_its_own() -> None:
     world = started(make_server=lambda: End(LinkConfig(), Ipcp.server(bytes(4), lender_of(lambda wanted: GUEST)), 1))
-    agreed = world.customer.told[0]
-    assert (agreed.local, agreed.dns) == (GUEST, ()) and agreed.remote in (None, bytes((192, 0, 0, 1)))
+    (agreed,) = world.customer.told
+    assert agreed is not None and (agreed.local, agreed.dns) == (GUEST, ())
+    assert agreed.remote in (None, bytes((192, 0, 0, 1)))
 
 
-def test_a_server_that_gives_no_address():
+def test_a_server_that_gives_no_address() -> None:
     world = started(make_server=lambda: far_ipcp(lease=None))
     world.run(2)
     assert world.customer.told == []
     assert any("the server gave no address; name the one that it expects with --address" in line for line in world.said)
     world = started(Habits(address=GUEST), make_server=lambda: far_ipcp(lease=None))
-    assert world.customer.told[0].local == GUEST
+    agreed = world.customer.told[0]
+    assert agreed is not None and agreed.local == GUEST
 
 
 @pytest.mark.parametrize("address", [b"\x7f\0\0\1", b"\xe0\0\0\1", b"\xff\xff\xff\xff", b"\xa9\xfe\1\1"])
-def test_an_absurd_address_is_none(address):
+def test_an_absurd_address_is_none(address: bytes) -> None:
     world = started(make_server=lambda: far_ipcp(lease=address))
     world.run(2)
     assert world.customer.told == [] and any("gave no address" in line for line in world.said)
 
 
-def test_absurd_name_servers_are_left_out():
+def test_absurd_name_servers_are_left_out() -> None:
     world = started(make_server=lambda: far_ipcp(lease=GUEST, dns=[b"\xff\xff\xff\xff", DNS]))
-    assert world.customer.told[0].dns == (DNS,)
+    agreed = world.customer.told[0]
+    assert agreed is not None and agreed.dns == (DNS,)
 
 
-def test_a_server_that_has_no_ip():
+def test_a_server_that_has_no_ip() -> None:
     world = started(make_server=lambda: End(LinkConfig(), None, 1))
     world.run(2)
     assert any("no link: the server carries no IP" in line for line in world.said)
@@ -241,18 +244,18 @@ class Echo:
         return heard
 
 
-def test_a_line_that_echoes_wants_a_chat_script():
+def test_a_line_that_echoes_wants_a_chat_script() -> None:
     world = started(make_server=Echo)
     world.run(60)
     assert any("our own packets come back: no PPP runs at the other end yet" in line for line in world.said)
 
 
-def test_a_negotiation_that_leads_nowhere_ends():
+def test_a_negotiation_that_leads_nowhere_ends() -> None:
     """A server that acks LCP and then is silent."""
 
     def far() -> End:
         end = server()
-        end.ipcp.receive = lambda information, now: None
+        end.ipcp.receive = lambda information, now: None  # type: ignore[method-assign]
         return end
 
     world = started(make_server=far)
@@ -263,16 +266,16 @@ def test_a_negotiation_that_leads_nowhere_ends():
 # The chat script
 
 
-def chatting(script: str, **changes) -> World:
-    return World(terms=Terms(LINK, chat=parse(script)), make_server=None, **changes)
+def chatting(script: str) -> World:
+    return World(terms=Terms(LINK, chat=parse(script)), make_server=None)
 
 
-def test_the_script_comes_first_and_what_follows_is_ppp():
+def test_the_script_comes_first_and_what_follows_is_ppp() -> None:
     world = chatting('ABORT BUSY "" ATD1 CONNECT \\c')
     world.start()
     assert world.wire.written == b"ATD1\r"
     world.wire.written = b""
-    world.server = server()
+    world.far = server()
     world.server.link.up(world.clock.time)
     first = world.server.take()
     world.wire.incoming.append(b"ATD1\r\r\nCONNECT 33600\r\n~" + first)
@@ -285,7 +288,7 @@ def test_the_script_comes_first_and_what_follows_is_ppp():
     ("answer", "says"),
     [(b"BUSY\r\n", "the line said 'BUSY'"), (b"", "'CONNECT' did not come within 5 s; the line said nothing")],
 )
-def test_a_script_that_fails_is_a_failed_call(answer, says):
+def test_a_script_that_fails_is_a_failed_call(answer: bytes, says: str) -> None:
     world = chatting('ABORT BUSY TIMEOUT 5 "" ATD1 CONNECT \\c')
     world.start()
     if answer:
@@ -295,20 +298,26 @@ def test_a_script_that_fails_is_a_failed_call(answer, says):
     assert world.lines == ["opened", "closed"] and not world.clock.readers
 
 
-def test_a_line_cut_in_the_script():
+def test_a_line_cut_in_the_script() -> None:
     world = chatting("OK x")
     world.start()
     world.hang_up("/dev/x was closed by the other side")
     assert "/dev/x was closed by the other side while 'OK' was waited for" in world.said[-1]
 
 
-def test_a_port_that_takes_little_gets_the_script_all_the_same():
+def test_a_port_that_takes_little_gets_the_script_all_the_same() -> None:
     world = chatting('"" ATDT5551234 CONNECT \\c')
     taken = []
     world.dialer.start(world.clock.time)
     wire = world.wire
     wire.written = b""
-    wire.write = lambda data: taken.append(data[:3]) or len(data[:3])
+
+    def write(data: bytes) -> int:
+        taken.append(data[:3])
+        return len(data[:3])
+
+    wire.write = write  # type: ignore[method-assign]
+    assert world.dialer.call is not None
     world.dialer.call._send(b"ABCDEFGH")
     while wire.write_fd in world.clock.writers:
         world.clock.writers[wire.write_fd](world.clock.time)
@@ -318,18 +327,20 @@ def test_a_port_that_takes_little_gets_the_script_all_the_same():
 # On demand
 
 
-def test_on_demand_it_waits_until_it_is_wanted_and_hangs_up_when_idle():
+def test_on_demand_it_waits_until_it_is_wanted_and_hangs_up_when_idle() -> None:
     world = started(Habits(demand=True, idle=20))
     world.run(100)
     assert world.lines == [] and world.said == ["The link on a fake line comes up when a guest wants it."]
     world.dialer.wake(world.clock.time)
-    assert world.dialer.hopeful or world.dialer.state is State.UP
+    state = world.dialer.state
+    assert world.dialer.hopeful or state is State.UP
     world.settle()
     assert world.customer.told == [UP]
     world.run(15)
     world.dialer.used = world.clock.time
     world.run(15)
-    assert world.dialer.state is State.UP
+    state = world.dialer.state
+    assert state is State.UP
     world.run(10)
     assert world.dialer.state is State.IDLE and world.customer.told == [UP, None]
     said = "line: link down: nothing was sent or received for 20 s; it comes up again when it is wanted."
@@ -339,11 +350,12 @@ def test_on_demand_it_waits_until_it_is_wanted_and_hangs_up_when_idle():
     assert world.customer.told == [UP, None, UP]
 
 
-def test_on_demand_a_failure_waits_and_then_it_has_to_be_wanted_again():
+def test_on_demand_a_failure_waits_and_then_it_has_to_be_wanted_again() -> None:
     world = started(Habits(demand=True), make_server=None)
     world.dialer.wake(world.clock.time)
     world.run(30.5)
-    assert world.dialer.state is State.WAITING and not world.dialer.hopeful
+    state = world.dialer.state
+    assert state is State.WAITING and not world.dialer.hopeful
     assert world.said[-1].endswith("it is tried again when it is wanted, in 1 s at the earliest.")
     world.dialer.wake(world.clock.time)
     world.run(60)
@@ -355,7 +367,7 @@ def test_on_demand_a_failure_waits_and_then_it_has_to_be_wanted_again():
 # Links on which somebody has to come
 
 
-def test_a_pty_stays_and_its_ports_are_used_as_they_come():
+def test_a_pty_stays_and_its_ports_are_used_as_they_come() -> None:
     world = World(scheme="pty")
     world.start()
     assert world.dialer.state is State.LINE and world.dialer.hopeful
@@ -374,22 +386,22 @@ def test_a_pty_stays_and_its_ports_are_used_as_they_come():
     assert world.customer.told == [UP, None, UP] and world.link is link and not link.stopped
 
 
-def test_a_second_caller_is_turned_away_while_there_is_one():
+def test_a_second_caller_is_turned_away_while_there_is_one() -> None:
     world = World(scheme="tcp-listen")
     world.start()
     first, server_one = world.wire, world.server
     second = world.link.come()
     assert second.closed and not first.closed
-    world.wire, world.server = first, server_one
+    world.port, world.far = first, server_one
     world.settle()
     assert world.customer.told == [UP]
 
 
-def test_a_kept_port_that_has_ended_makes_room_for_the_next():
+def test_a_kept_port_that_has_ended_makes_room_for_the_next() -> None:
     world = World(Habits(demand=True), scheme="pty")
     world.start()
     stale = world.link.come()
-    world.server = None
+    world.far = None
     stale.gone = "it left"
     world.settle()
     world.dialer.wake(world.clock.time)
@@ -399,7 +411,7 @@ def test_a_kept_port_that_has_ended_makes_room_for_the_next():
     assert world.customer.told == [UP]
 
 
-def test_a_link_that_ends_for_good_ends_it_all():
+def test_a_link_that_ends_for_good_ends_it_all() -> None:
     world = World(scheme="stdio")
     world.start()
     world.link.come()
@@ -412,7 +424,7 @@ def test_a_link_that_ends_for_good_ends_it_all():
 # The end
 
 
-def test_the_end_is_a_terminate_request():
+def test_the_end_is_a_terminate_request() -> None:
     world = started()
     world.run(5)
     far = world.server
@@ -424,16 +436,16 @@ def test_the_end_is_a_terminate_request():
     assert world.lines == ["opened", "closed"]
 
 
-def test_the_end_does_not_wait_for_a_server_that_is_gone():
+def test_the_end_does_not_wait_for_a_server_that_is_gone() -> None:
     world = started()
-    world.server = None
+    world.far = None
     world.dialer.end(world.clock.time)
     world.run(1.2)
     assert world.status == [0]
 
 
 @pytest.mark.parametrize("habits", [Habits(), Habits(demand=True)])
-def test_the_end_before_any_call(habits):
+def test_the_end_before_any_call(habits: Habits) -> None:
     world = World(habits, scheme="pty")
     world.start()
     world.dialer.end(world.clock.time)
@@ -442,7 +454,7 @@ def test_the_end_before_any_call(habits):
     assert world.link.stopped
 
 
-def test_close_lets_go_of_everything_at_once():
+def test_close_lets_go_of_everything_at_once() -> None:
     for script in ("", "OK x"):
         world = World(terms=Terms(LINK, chat=parse(script) if script else ()))
         world.start()

@@ -1,6 +1,7 @@
 """`python -m pppgate eoppp` as its user starts it: a guest made of a socket, this project's server at the far end."""
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -42,7 +43,7 @@ def is_reply(message: bytes | None) -> bool:
     return message is not None and message[0] == 0 and message[8:] == b"are you there?"
 
 
-def test_a_guest_gets_what_ppp_negotiated_and_reaches_the_server(tmp_path: Path):
+def test_a_guest_gets_what_ppp_negotiated_and_reaches_the_server(tmp_path: Path) -> None:
     with server(tmp_path) as far, bridge(tmp_path, "-v") as process:
         process.wait_for("link up")
         with leased(tmp_path) as guest:
@@ -56,7 +57,7 @@ def test_a_guest_gets_what_ppp_negotiated_and_reaches_the_server(tmp_path: Path)
         assert "DHCP Ack 10.0.2.15" in process.output and "Ending the link." in process.output
 
 
-def test_the_guest_goes_on_when_the_server_is_back(tmp_path: Path):
+def test_the_guest_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
     with bridge(tmp_path) as process:
         process.wait_for("does not exist yet .*; trying again")
         with server(tmp_path) as far:
@@ -72,7 +73,7 @@ def test_the_guest_goes_on_when_the_server_is_back(tmp_path: Path):
             assert any(is_reply(guest.ping(GATEWAY)) for _ in range(5))
 
 
-def test_on_demand_dhcp_brings_the_link_up_and_idleness_down(tmp_path: Path):
+def test_on_demand_dhcp_brings_the_link_up_and_idleness_down(tmp_path: Path) -> None:
     with server(tmp_path) as far, bridge(tmp_path, "--demand", "--idle", "1") as process:
         time.sleep(0.3)
         assert "link up" not in far.output
@@ -82,7 +83,7 @@ def test_on_demand_dhcp_brings_the_link_up_and_idleness_down(tmp_path: Path):
             assert process.output.count("link up") == 2
 
 
-def test_without_persist_the_status_tells_whether_there_was_a_link(tmp_path: Path):
+def test_without_persist_the_status_tells_whether_there_was_a_link(tmp_path: Path) -> None:
     with server(tmp_path) as far, bridge(tmp_path, "--no-persist") as process:
         process.wait_for("link up")
         far.process.terminate()
@@ -114,7 +115,11 @@ class Modem:
                 line.expect(rb"ATZ\r")
                 line.send(b"ATZ\r\r\nOK\r\n")
                 line.expect(rb"ATDT(\d+)\r")
-                self.dialed.append(line.match[1])
+                match = line.match
+                assert isinstance(match, re.Match)
+                number: object = match[1]
+                assert isinstance(number, bytes)
+                self.dialed.append(number)
                 line.send(b"\r\n" + answer + b"\r\n")
             with socket.socket(socket.AF_UNIX) as far:
                 far.connect(str(self.exchange))
@@ -131,7 +136,7 @@ class Modem:
                 far.sendall(data)
 
 
-def test_a_modem_is_dialed_by_a_chat_script_again_when_it_is_busy(tmp_path: Path):
+def test_a_modem_is_dialed_by_a_chat_script_again_when_it_is_busy(tmp_path: Path) -> None:
     need_pty()
     master, slave = os.openpty()
     try:
@@ -159,6 +164,6 @@ def test_a_modem_is_dialed_by_a_chat_script_again_when_it_is_busy(tmp_path: Path
         (("--ppp", "pty:", "--pcap", "/nothere/x"), "/nothere/x"),
     ],
 )
-def test_what_cannot_be_opened_is_one_sentence(words, says, tmp_path: Path):
+def test_what_cannot_be_opened_is_one_sentence(words: tuple[str, ...], says: str, tmp_path: Path) -> None:
     assert says in complaint("eoppp", "--ether", f"ether:unix-listen:{tmp_path}/eth", *words, cwd=tmp_path)
     assert not (tmp_path / "eth").exists()

@@ -651,8 +651,9 @@ def test_a_line_that_each_write_fills_again_gets_one_turn_a_wake_up() -> None:
     world.say(0, who_has(mac(1), ip(15), GATEWAY))
     world.heard(0)
     neighbor = world.uplink.here[ip(15)]
-    line = neighbor.line
-    assert isinstance(line, FakeLine)
+    queue = neighbor.line
+    assert isinstance(queue, FakeLine)
+    line: FakeLine = queue
 
     class Refill:
         def flush(self, now: float) -> None:

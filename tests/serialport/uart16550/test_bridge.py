@@ -16,7 +16,7 @@ import pytest
 
 from nat.dirty import Dirty
 from serialport.fdport import SocketPort
-from serialport.port import HangUp, Port
+from serialport.port import HangUp, Port, port_status
 from serialport.pty import PtyLink
 from serialport.tty import TtyLink
 from serialport.uart16550.bridge import TIOCCBRK, TIOCGICOUNT, TIOCSBRK, ModemInputs, TtyLines, UartBridge, lines_of
@@ -82,7 +82,7 @@ def watcher() -> Iterator[EpollWatcher]:
 class Ports:
     """A port of memory, for the corners."""
 
-    name = "fake"
+    name = kind = "fake"
     hides_queue = dribbles = False
 
     def __init__(self) -> None:
@@ -105,6 +105,9 @@ class Ports:
 
     def pending(self) -> int:
         return -1
+
+    def status(self) -> dict[str, object]:
+        return port_status(self)
 
     def close(self) -> None:
         if not self.closed:

@@ -491,7 +491,7 @@ def test_ppp_comes_up_through_the_chip(model: str, pace: str) -> None:
     port = rig.up()
     gone: list[str] = []
     dirty = Dirty()
-    owner = gateway_end(port, rig.clock, dirty, gone)  # type: ignore[arg-type]
+    owner = gateway_end(port, rig.clock, dirty, gone)
     owner.start(rig.clock.time)
     for _ in range(4000):
         guest.turn(rig.clock.time)
