@@ -196,4 +196,4 @@ _SPELLINGS: Final = [
     ESCAPE + _FLIPPED[octet] if octet < 32 or octet in b"~}" else bytes((octet,)) for octet in range(256)
 ]
 _SPELLED: Final = _SPELLINGS.__getitem__
-"""An octet as it is sent under the default ACCM: under that, replacing one octet after the other takes twice as long."""
+"""An octet as it is sent under the default ACCM: there, replacing one octet after the other takes twice as long."""
