@@ -39,8 +39,8 @@ class Trace:
         self, name: str, clock: Clock, receive: Callable[[P, bytes, float], None], send: Send
     ) -> tuple[Callable[[P, bytes, float], None], Send]:
         """Of a guest on the segment: its ARP and DHCP, and with -vv every frame, by length."""
-        from pppgate.ether.describe import describe as describe_ether
-        from pppgate.ether.describe import is_control
+        from pppgate.describe_ether import describe as describe_ether
+        from pppgate.describe_ether import is_control
 
         def traced_receive(from_port: P, frame: bytes, now: float) -> None:
             if self._packets or is_control(frame):

@@ -9,7 +9,7 @@ lives; another card that says the same meanwhile goes by its own address.  RFC 2
 import math
 from typing import Final
 
-from pppgate.ether.frame import mac_text
+from pppgate.ether.frame import mac_key
 
 CLAIM: Final = 60.0
 """Seconds for which an identifier belongs to a card that has only asked."""
@@ -64,7 +64,3 @@ class Clients:
         if now >= self._soonest:
             self._owner = {each: owned for each, owned in self._owner.items() if owned[1] > now}
             self._soonest = min((until for _, until in self._owner.values()), default=math.inf)
-
-
-def mac_key(mac: bytes) -> str:
-    return f"ether {mac_text(mac)}"

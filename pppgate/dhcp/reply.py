@@ -6,10 +6,11 @@ was decided before.  RFC 2131 sections 4.1 and 4.3, 2132, 3397, 6842; BOOTP: RFC
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Final, NamedTuple
+from typing import Final
 
 from pppgate.dhcp import message as wire
 from pppgate.dhcp.message import Message, build, domain_labels, encode_search
+from pppgate.ether.dhcp_service import Answer
 from pppgate.ether.frame import BROADCAST
 
 # RFC 2132 section 9.6
@@ -62,19 +63,6 @@ class Settings:
             raise ValueError(f"An MTU of {self.mtu} cannot be told; use {MTU_LEAST} to 65535.")
         for name in (self.domain, *self.search) if self.domain else self.search:
             domain_labels(name)
-
-
-class Answer(NamedTuple):
-    payload: bytes
-    """The message; empty: nothing is to be sent (the client gave its address back)."""
-    address: bytes
-    """To this IPv4 address, ..."""
-    mac: bytes
-    """... at this card."""
-    said: str
-    """A plain sentence for whoever watches; "": nothing worth saying."""
-    key: str
-    """By which the client's lease is known."""
 
 
 def offer(message: Message, settings: Settings, address: bytes, key: str) -> Answer:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 from nat.wire.ipv4 import dotted
 from pppgate.dhcp import message as wire
-from pppgate.dhcp.clients import Clients, mac_key
+from pppgate.dhcp.clients import Clients
 from pppgate.dhcp.message import Message, parse
 from pppgate.dhcp.reply import (
     DECLINE,
@@ -27,7 +27,6 @@ from pppgate.dhcp.reply import (
     NO_ADDRESS,
     RELEASE,
     REQUEST,
-    Answer,
     Settings,
     acknowledge,
     bootp,
@@ -36,9 +35,10 @@ from pppgate.dhcp.reply import (
     offer,
     refuse,
 )
-from pppgate.ether.frame import NOBODY, is_group, mac_text
+from pppgate.ether.dhcp_service import Reply
+from pppgate.ether.frame import NOBODY, is_group, mac_key, mac_text
 
-__all__ = ["Answer", "DhcpServer", "Leases", "Reply", "Settings"]
+__all__ = ["DhcpServer", "Leases", "Settings"]
 
 NAME_MOST: Final = 32
 """Letters of a host name that are repeated to people."""
@@ -66,10 +66,6 @@ class Leases(Protocol):
 
     def holder(self, address: bytes) -> str | None:
         """The key that has the address."""
-
-
-Reply = Callable[[Answer, float], None]
-"""Takes the answer to one message, and the time."""
 
 
 class _Asked(NamedTuple):

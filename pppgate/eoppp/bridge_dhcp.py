@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from pppgate.dhcp.clients import mac_key
-from pppgate.dhcp.server import DhcpServer, Reply, Settings
+from pppgate.dhcp.server import DhcpServer, Settings
 from pppgate.eoppp.bridge import Bridge
+from pppgate.ether.dhcp_service import Reply
+from pppgate.ether.frame import mac_key
 
 
 class BridgeDhcp:
-    """segment.DhcpService, and the Leases of the server behind it."""
+    """A DhcpService, and the Leases of the server behind it."""
 
     def __init__(self, bridge: Bridge[Any], count: Counter[str]) -> None:
         self._bridge = bridge

@@ -52,6 +52,11 @@ def mac_text(mac: bytes) -> str:
     return mac.hex(":")
 
 
+def mac_key(mac: bytes) -> str:
+    """By what a host is known whose card has this address: "ether 52:54:00:12:34:56"."""
+    return f"ether {mac_text(mac)}"
+
+
 def parse_mac(text: str) -> bytes:
     """A person's address of a card, with colons or hyphens: ValueError for anything else, and for a group's."""
     parts = text.replace("-", ":").split(":")

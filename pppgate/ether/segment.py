@@ -23,10 +23,9 @@ from nat.wire import ipv4
 from nat.wire.checksum import sum16
 from nat.wire.ipv4 import DONT_FRAGMENT, IPV4, UDP, dotted
 from nat.wire.udp import build_udp, destination_port, parse
-from pppgate.dhcp.clients import mac_key
-from pppgate.dhcp.server import Answer, Reply
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import BridgePort, Neighbor, Way
+from pppgate.ether.dhcp_service import Answer, DhcpService
 from pppgate.ether.frame import (
     ARP,
     BROADCAST,
@@ -40,6 +39,7 @@ from pppgate.ether.frame import (
     VLANS,
     header,
     is_group,
+    mac_key,
     mac_text,
 )
 from pppgate.ether.frame import IPV4 as TYPE_IPV4
@@ -88,12 +88,6 @@ class Uplink(Protocol):
 
     def expected(self) -> Iterable[bytes]:
         """Addresses worth asking a new port for, since something waits for them (forwards)."""
-
-
-class DhcpService(Protocol):
-    """What the segment asks of dhcp.DhcpServer."""
-
-    def receive(self, payload: bytes, source_mac: bytes, source: bytes, now: float, reply: Reply) -> None: ...
 
 
 class Learned:

@@ -10,7 +10,8 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from ipcp.pool import Pool
 from nat.deadlines import Deadlines
 from pppgate.dhcp.leases import PoolLeases
-from pppgate.dhcp.server import Answer, DhcpServer, Settings
+from pppgate.dhcp.server import DhcpServer, Settings
+from pppgate.ether.dhcp_service import Answer
 
 MAC = bytes.fromhex("525400123456")
 OTHER_MAC = bytes.fromhex("525400abcdef")

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pppgate.dhcp.clients import CLAIM, IDS_MOST, IDS_PER_MAC, Clients, mac_key
+from pppgate.dhcp.clients import CLAIM, IDS_MOST, IDS_PER_MAC, Clients
+from pppgate.ether.frame import mac_key
 
 MAC = bytes.fromhex("525400123456")
 OTHER = bytes.fromhex("525400abcdef")

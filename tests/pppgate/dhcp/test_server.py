@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pppgate.dhcp.leases import GRACE, PoolLeases
-from pppgate.dhcp.server import WAITING_MOST, Answer, DhcpServer, Settings
+from pppgate.dhcp.server import WAITING_MOST, DhcpServer, Settings
+from pppgate.ether.dhcp_service import Answer
 from tests.support.dhcp_bench import (
     ACK,
     BROADCAST,

@@ -18,7 +18,6 @@ from nat.rules import Asked, PppRules
 from nat.wire.checksum import checksum
 from nat.wire.ipv4 import DONT_FRAGMENT, build_ipv4, is_host
 from nat.wire.udp import build_udp
-from pppgate.dhcp.server import Answer
 from pppgate.eoppp.bridge import (
     FLOW_MOST,
     HELD_MOST,
@@ -30,6 +29,7 @@ from pppgate.eoppp.bridge import (
 from pppgate.eoppp.bridge_dhcp import BridgeDhcp
 from pppgate.eoppp.call import Agreed
 from pppgate.ether.bridge_port import Neighbor
+from pppgate.ether.dhcp_service import Answer
 from pppgate.ether.frame import BROADCAST, IPV4, header
 from pppgate.ether.segment import Segment
 from tests.pppgate.ether.test_segment import FakeDhcp, FakePort, FakeWatcher

@@ -14,7 +14,6 @@ from nat.dirty import Dirty
 from nat.rules import PppRules, RuleSet
 from nat.wire.ipv4 import build_ipv4
 from nat.wire.udp import build_udp
-from pppgate.dhcp.server import Answer, Reply
 from pppgate.ether import arp
 from pppgate.ether.bridge_port import (
     BUSY_FRAMES,
@@ -26,6 +25,7 @@ from pppgate.ether.bridge_port import (
     Neighbor,
     Way,
 )
+from pppgate.ether.dhcp_service import Answer, Reply
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 from pppgate.ether.segment import MAC_AGE, MACS_PER_PORT, NEIGHBOR_IDLE, NEIGHBORS_PER_PORT, Segment
 from serialport.port import HangUp

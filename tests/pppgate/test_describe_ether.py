@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nat.wire.udp import build_udp
+from pppgate.describe_ether import describe, is_control
 from pppgate.ether import arp
-from pppgate.ether.describe import describe, is_control
 from pppgate.ether.frame import ARP, BROADCAST, IPV4, header
 
 A, B = b"\x52\x54\x00\x12\x34\x56", b"\x52\x55\x0a\x00\x02\x02"
