@@ -48,17 +48,7 @@ class Router:
         self._lan: Lan | None = None
         self._pool = Pool(config.net, (config.gateway.packed, config.dns.packed), config.guest.packed)
         link = LinkConfig(mru=config.mru, auth=authenticator(config.auth), echo_interval=config.echo_interval)
-        self._shared = Shared(
-            gateway=self.gateway,
-            pool=self._pool,
-            link=link,
-            mtu=config.mtu,
-            watcher=around.watcher,
-            taps=around.taps,
-            say=around.say,
-            random=around.random,
-            dirty=around.dirty,
-        )
+        self._shared = Shared(self.gateway, self._pool, link, config.mtu, around)
 
     # Guests
 

@@ -4,7 +4,6 @@ In: a port, and the network's parts.  Out: a station in the gateway while IP is 
 Here PPP meets the NAT: `lcp` and `ipcp` know nothing of stations, and `nat` knows nothing of links.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,14 +13,13 @@ from ipcp.protocol import Ipcp, LeaseAnswer
 from lcp.config import LinkConfig
 from lcp.events import Established, Event, LinkDown
 from lcp.packet import Protocol
-from nat.dirty import Dirty
 from nat.gateway import Gateway
 from nat.station import Station
 from nat.wire.ipv4 import dotted
 from pppgate.notices import Notices
 from pppgate.ppp_end import PppEnd
-from pppgate.tap import Tap
-from serialport.port import Port, Watcher
+from pppgate.surroundings import Surroundings
+from serialport.port import Port
 
 PATIENCE = 0.8
 """Seconds that a guest gets to answer our Terminate-Request."""
@@ -35,11 +33,7 @@ class Shared:
     pool: Pool
     link: LinkConfig
     mtu: int
-    watcher: Watcher
-    taps: tuple[Tap, ...]
-    say: Callable[[str], None]
-    random: random.Random
-    dirty: Dirty
+    around: Surroundings
     holders: dict[str, "Session"] = field(default_factory=dict)  # by the key of the address that each has on loan
 
 
@@ -55,19 +49,20 @@ class Session:
         self.station: Station | None = None
         self._ended = ended
         self._loan = ""  # the key of the address on loan
-        self._say = Notices(shared.say, shared.watcher.now, repeat_after=0.0)
+        around = shared.around
+        self._say = Notices(around.say, around.watcher.now, repeat_after=0.0)
         self._damage_said = 0  # damaged frames that a line has been spent on
         self.end = PppEnd(
             port,
-            shared.watcher,
-            shared.gateway.context.deadlines,
-            shared.dirty,
+            around.watcher,
+            around.deadlines,
+            around.dirty,
             shared.link,
-            random=shared.random,
+            random=around.random,
             name=name,
             on_event=self._on_event,
             on_hang_up=self._on_hang_up,
-            taps=shared.taps,
+            taps=around.taps,
         )
         self.ipcp = Ipcp.server(shared.gateway.address, self._lease, [shared.gateway.dns.address])
         self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down

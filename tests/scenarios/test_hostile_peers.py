@@ -1,6 +1,7 @@
 """Hostile peers beyond the corpus of single inputs: what takes a configuration, several guests or several steps."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -121,8 +122,9 @@ class Two:
 def second_session(two: Two) -> None:
     world = two.second
     world.port = world.port.__class__(500, 0.0, 1 << 24)
-    two.first.shared.watcher = world.watcher  # type: ignore[assignment]
-    world.session = Session(two.first.shared, world.port, "line#1", "second", lambda session, reason: None)
+    shared = two.first.shared
+    shared.around = replace(shared.around, watcher=world.watcher)
+    world.session = Session(shared, world.port, "line#1", "second", lambda session, reason: None)
     world.session.start(world.now)
     world.boot()
     world.up()

@@ -23,7 +23,8 @@ from nat.station import Station
 from nat.wire.ipv4 import TCP
 from pppgate.notices import Notices
 from pppgate.session import Session, Shared
-from serialport.port import HangUp, port_status
+from pppgate.surroundings import Surroundings
+from serialport.port import HangUp, Timer, port_status
 from tests.support import tcp_peer
 from tests.support.fakes import FakeHost
 from tests.support.ppp_ends import End, Recorder, client
@@ -75,6 +76,13 @@ class VirtualPort:
         self.closed = True
 
 
+class Never:
+    """The handle of a timer that nobody cancels."""
+
+    def cancel(self) -> None:
+        raise AssertionError("nothing here takes a timer back")
+
+
 class VirtualWatcher(Watching):
     def __init__(self, world: "SerialWorld") -> None:
         super().__init__()
@@ -84,9 +92,10 @@ class VirtualWatcher(Watching):
     def now(self) -> float:
         return self.world.now
 
-    def call_at(self, when: float, callback: Callable[[float], None]) -> None:
+    def call_at(self, when: float, callback: Callable[[float], None]) -> Timer:
         """For the milliseconds in which a guest lets a frame gather: here they pass at once."""
         self.soon.append(callback)
+        return Never()
 
 
 class WorldHost(StreamHost):
@@ -165,17 +174,18 @@ class SerialWorld:
         )
         self.gateway = Gateway(self.context, GATEWAY, Dns(self.context, DNS))
         self.watcher = VirtualWatcher(self)
-        self.shared = Shared(
-            gateway=self.gateway,
-            pool=Pool(IPv4Network("10.0.2.0/24"), (GATEWAY, DNS), GUEST),
-            link=config or LinkConfig(),
-            mtu=mtu,
-            watcher=self.watcher,  # type: ignore[arg-type]
-            taps=(Recorder(self._note_sent),),
-            say=self.said.append,
-            random=Random(seed + 2),
+        around = Surroundings(
+            watcher=self.watcher,
+            deadlines=self.context.deadlines,
             dirty=self.context.dirty,
+            random=Random(seed + 2),
+            say=self.said.append,
+            detail=self.said.append,
+            debug=self.said.append,
+            taps=(Recorder(self._note_sent),),
         )
+        pool = Pool(IPv4Network("10.0.2.0/24"), (GATEWAY, DNS), GUEST)
+        self.shared = Shared(self.gateway, pool, config or LinkConfig(), mtu, around)
         self.control_sent: list[tuple[int, bytes]] = []  # protocol and information, by the gateway
         self.ports = itertools.count(10)
         self.ended: list[str] = []
