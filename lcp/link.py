@@ -79,7 +79,7 @@ _PHASES = {
 
 
 @dataclass(frozen=True)
-class _Network:
+class _Attached:
     """A network protocol: its control protocol, and who takes the packets of each number that it lets flow."""
 
     control: ControlProtocol
@@ -114,7 +114,7 @@ class PppLink:
         self._tell = events
         self._parameters = parameters
         self._wake = wake
-        self._networks: dict[int, _Network] = {}  # by the number of the control protocol
+        self._networks: dict[int, _Attached] = {}  # by the number of the control protocol
         self._data: dict[int, Handler] = {}  # by number, of the network protocols that are open now
         self._short: list[Handler | None] = [None] * 256  # the same, by the one octet that may be the whole number
         self._authentication = Authentication(config, emit, random, self._authenticated, self._woken)
@@ -150,7 +150,7 @@ class PppLink:
         for number in (control.protocol, *control.data_protocols):
             if self._kind(number) is not Kind.UNKNOWN:
                 raise ValueError(f"the link speaks {protocol_name(number)} already")
-        network = _Network(control, dict.fromkeys(control.data_protocols, on_packet))
+        network = _Attached(control, dict.fromkeys(control.data_protocols, on_packet))
         self._networks[control.protocol] = network
 
         def layer(up: bool, now: float) -> None:
@@ -374,7 +374,7 @@ class PppLink:
             network.control.longest = self.lcp.longest
             network.control.up(now)
 
-    def _network_layer(self, network: _Network, up: bool, now: float) -> None:
+    def _network_layer(self, network: _Attached, up: bool, now: float) -> None:
         control = network.control
         if up:
             for number, to in network.handlers.items():

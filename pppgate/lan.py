@@ -28,7 +28,7 @@ LEASE = 86400.0
 
 
 class NatUplink:
-    """segment.Uplink for the NAT.  `expected`: the addresses to which forwards lead."""
+    """segment.Beyond for the NAT.  `expected`: the addresses to which forwards lead."""
 
     def __init__(self, gateway: Gateway, pool: Pool, deadlines: Deadlines, mtu: int, expected: Iterable[bytes]) -> None:
         self.leases = PoolLeases(pool, self._in_use, deadlines, LEASE)

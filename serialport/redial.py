@@ -14,7 +14,7 @@ class Unreachable(Exception):
     """Dialing failed for now; the text is a clause for the note ("refuses the connection")."""
 
 
-class Line(Protocol):
+class Dialed(Protocol):
     """As much of a port as matters here; of octets or of frames."""
 
     def close(self) -> None: ...
@@ -28,7 +28,7 @@ class Redialer(LinkBase):
         self._backoff = Backoff()
         self._timer: Timer | None = None
         self._stopped = False
-        self._port: Line | None = None
+        self._port: Dialed | None = None
         self._note_given = ""
 
     def _dial(self) -> None:
@@ -57,7 +57,7 @@ class Redialer(LinkBase):
         if not self._stopped and self._timer is None:
             self._timer = self._watcher.call_at(self._watcher.now() + self._backoff.delay(), self._try)
 
-    def _connected(self, port: Line) -> None:
+    def _connected(self, port: Dialed) -> None:
         self._port = port
         self._note_given = ""
         self._dialed_at = self._watcher.now()

@@ -108,7 +108,7 @@ class ConnectLink(Redialer):
             sock.close()
 
 
-class Guest(Protocol):
+class Caller(Protocol):
     """What a listener keeps of a caller."""
 
     def close(self) -> None: ...
@@ -127,7 +127,7 @@ class Listener(LinkBase):
         super().__init__(url, scheme)
         self._tcp = tcp
         self._listeners: list[socket.socket] = []
-        self._guests: set[Guest] = set()
+        self._guests: set[Caller] = set()
         self._timer: Timer | None = None
         self._unix_name: UnixName | None = None
         self._serial = 0

@@ -87,7 +87,7 @@ CallsT = TypeVar("CallsT", bound=Calls)
 
 
 class Bridge(Generic[CallsT]):
-    """segment.Uplink for a Customer of pppgate.eoppp.call: both sides ask about the one address.
+    """segment.Beyond for a Customer of pppgate.eoppp.call: both sides ask about the one address.
 
     `make_calls(bridge)` gives who makes the link for it.  `later` is the event loop's timer; `lease` in seconds; `dns`:
     what the guest is told instead of the server's (4 octets each).
@@ -245,7 +245,7 @@ class Bridge(Generic[CallsT]):
         message = build_icmp(SERVER, packet[SOURCE], UNREACHABLE, code, rest, quoted(packet, hlen))
         card.send(message, "icmp.error")
 
-    # segment.Uplink
+    # segment.Beyond
 
     def owns(self, address: bytes) -> bool:
         agreed = self.agreed

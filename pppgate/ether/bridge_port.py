@@ -57,7 +57,7 @@ class Way(NamedTuple):
 class Neighbor:
     """An IPv4 host on the segment: its addresses, the port it is on, and its way through the uplink.
 
-    `arrive(self)` makes that way (segment.Uplink.arrive); `across`: what it may say to other hosts of the segment.
+    `arrive(self)` makes that way (segment.Beyond.arrive); `across`: what it may say to other hosts of the segment.
     """
 
     __slots__ = ("address", "mac", "port", "header", "across", "line", "receive", "heard")

@@ -9,7 +9,7 @@ what is for another guest, and believes nobody who speaks for somebody else:
 
 Before IPv4 of one host is switched to another the rules are asked, once for each pair.
 
-It knows neither PPP nor NAT: either may be behind its Uplink.
+It knows neither PPP nor NAT: either may be beyond it.
 """
 
 from collections import Counter
@@ -67,7 +67,7 @@ _LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
 _FRAGMENT: Final = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
 
 
-class Uplink(Protocol):
+class Beyond(Protocol):
     """What lies behind the router of the segment: the NAT, or a PPP session."""
 
     def owns(self, address: bytes) -> bool:
@@ -108,7 +108,7 @@ class Segment:
         self,
         mac: bytes,
         address: bytes,
-        uplink: Uplink,
+        uplink: Beyond,
         dhcp: DhcpService,
         watcher: Watcher,
         dirty: Dirty,
