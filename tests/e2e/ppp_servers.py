@@ -12,6 +12,7 @@ import os
 import subprocess
 import tempfile
 import tty
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -131,7 +132,7 @@ class SlirpServer:
             raise GuestError(f"slirp ended at once:\n{self.log()}")
 
     @contextlib.contextmanager
-    def _ptmx_as_it_was(self):  # type: ignore[no-untyped-def]
+    def _ptmx_as_it_was(self) -> Iterator[None]:
         ptmx = Path("/dev/ptmx")
         status = ptmx.stat()
         try:

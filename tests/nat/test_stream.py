@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -51,9 +51,13 @@ def of_the_host() -> Pair:
 
 
 @pytest.fixture(params=("memory", "host"))
-def pair(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
-    one, other, turn = of_the_host() if request.param == "host" else in_memory()
-    yield one, other, turn if request.param == "host" else turn.turn  # type: ignore[union-attr]
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    if request.param == "host":
+        one, other, turn = of_the_host()
+    else:
+        one, other, soon = in_memory()
+        turn = soon.turn
+    yield one, other, turn
     one.close()
     other.close()
 

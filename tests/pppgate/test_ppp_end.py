@@ -18,7 +18,7 @@ from lcp.packet import build
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
 from nat.line import Line
-from pppgate.ether.tap import Clock
+from pppgate.ether.tap import Clock, P, Send
 from pppgate.ppp_end import LAST_WORD, PppEnd
 from pppgate.tap import Frame, Receive
 from serialport.port import HangUp, port_status
@@ -93,7 +93,9 @@ class Listener:
 
         return noted, frame
 
-    def wrap_ethernet(self, name, clock, receive, send):  # type: ignore[no-untyped-def]
+    def wrap_ethernet(
+        self, name: str, clock: Clock, receive: Callable[[P, bytes, float], None], send: Send
+    ) -> tuple[Callable[[P, bytes, float], None], Send]:
         return receive, send
 
 
