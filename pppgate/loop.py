@@ -7,9 +7,10 @@ packets.
 All watched descriptors sit in one epoll of ours, and asyncio waits in it too: its selector is ours. What asyncio
 watches itself (signals, and whatever wants coroutines beside the packet path) sits in a second epoll, which is one
 descriptor of the first. So a wake-up is one `epoll_wait`, the callbacks of all descriptors that are ready, and one
-flush, which writes the octets for a line once for all of them; then asyncio gets its turn. Watching and unwatching is
-one system call. (The other way round, our epoll inside the loop of asyncio or uvloop, a packet that comes alone costs
-two system calls more.)
+flush, which writes the octets for a line once for all of them. asyncio gets its turn when it has been given something to
+do, and not before: its own turn costs as much as a packet. Watching and unwatching is one system call. (The other way
+round, our epoll inside the loop of asyncio or uvloop, a packet that comes alone costs two system calls more, and the
+caches that they need.)
 """
 
 import asyncio
@@ -24,8 +25,10 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from contextvars import Context
+from typing import Protocol, TypeVarTuple, Unpack
 
+Ts = TypeVarTuple("Ts")
 Callback = Callable[[float], None]
 
 EARLIEST_TIMER = 0.001
@@ -87,7 +90,7 @@ class Loop:
         selector = _Selector(self._wait)
         self._beside = selector.fileno()
         self._epoll.register(self._beside, _READ)
-        self.loop = asyncio.SelectorEventLoop(selector)
+        self.loop = _Asyncio(selector)
 
     # -- the watcher
 
@@ -145,25 +148,28 @@ class Loop:
     # -- a wake-up
 
     def _wait(self, timeout: float | None) -> bool:
-        """One wake-up. Waits at most `timeout` seconds (None: forever), deals with all that is ready or due, and
-        returns whether a descriptor of asyncio's own is among it. asyncio calls it once a turn, and then runs what
-        it was given meanwhile."""
-        if self._armed < math.inf:
-            left = max(self._armed - time.monotonic(), 0.0)
-            timeout = left if timeout is None else min(left, timeout)
-        ready = self._epoll.poll(timeout, EVENTS_MOST)
-        now = time.monotonic()
-        beside = self._serve(ready, now)
-        due = self._armed <= now
-        if due:
-            self._expire(now)
-        if due or len(ready) > beside:
-            self._finish(now)
-        return beside
+        """Wake-ups until asyncio has something to do: deals with all that is ready or due, for at most `timeout`
+        seconds (None: forever), and returns whether a descriptor of asyncio's own is ready. asyncio then runs what it
+        was given meanwhile."""
+        asyncio_loop, poll = self.loop, self._epoll.poll
+        asyncio_loop.given = False
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            wanted = min(self._armed, until)
+            ready = poll(max(wanted - time.monotonic(), 0.0) if wanted < math.inf else None, EVENTS_MOST)
+            now = time.monotonic()
+            beside = self._serve(ready, now)
+            due = self._armed <= now
+            if due:
+                self._expire(now)
+            if due or len(ready) > beside:
+                self._finish(now)
+            if beside or asyncio_loop.given or now >= until:
+                return beside
 
     def _serve(self, ready: list[tuple[int, int]], now: float) -> bool:
         """Call back for each event; returns whether there is any for asyncio."""
-        readers, writers, fresh, call = self._readers, self._writers, self._fresh, self._call
+        readers, writers, fresh = self._readers, self._writers, self._fresh
         beside = False
         fresh.clear()
         for fd, events in ready:
@@ -172,7 +178,13 @@ class Loop:
             if events & (_READ | _TROUBLE):
                 callback = readers.get(fd)
                 if callback is not None:
-                    call(callback, fd, now)
+                    try:
+                        callback(now)
+                    except Exception as error:
+                        self._failed(fd, error, now)
+                    else:
+                        if self._failures:
+                            self._failures.pop(fd, None)
                 elif fd == self._beside:
                     beside = True
                     continue
@@ -181,20 +193,20 @@ class Loop:
             if events & _WRITE:
                 callback = writers.get(fd)
                 if callback is not None:
-                    call(callback, fd, now)
+                    try:
+                        callback(now)
+                    except Exception as error:
+                        self._failed(fd, error, now)
+                    else:
+                        if self._failures:
+                            self._failures.pop(fd, None)
         return beside
 
-    def _call(self, callback: Callback, fd: int, now: float) -> None:
-        try:
-            callback(now)
-        except Exception as error:
-            self.report(error, now)
-            self._failures[fd] += 1
-            if self._failures[fd] >= ERRORS_BEFORE_MUTE:
-                self._mute(fd)
-        else:
-            if self._failures:
-                self._failures.pop(fd, None)
+    def _failed(self, fd: int, error: Exception, now: float) -> None:
+        self.report(error, now)
+        self._failures[fd] += 1
+        if self._failures[fd] >= ERRORS_BEFORE_MUTE:
+            self._mute(fd)
 
     def _guard(self, callback: Callback, now: float) -> None:
         try:
@@ -215,7 +227,10 @@ class Loop:
 
     def _finish(self, now: float) -> None:
         """What ends every wake-up: one flush, and a look at the nearest deadline."""
-        self._guard(self.flush, now)
+        try:
+            self.flush(now)
+        except Exception as error:
+            self.report(error, now)
         try:
             deadline = self.deadline()
         except Exception as error:
@@ -314,6 +329,31 @@ class Loop:
     def close(self) -> None:
         self.loop.close()
         self._epoll.close()
+
+
+class _Asyncio(asyncio.SelectorEventLoop):
+    """asyncio's loop, which knows when it was `given` something to do since this was last set to False.
+
+    What other threads give it shows in a descriptor of its own.
+    """
+
+    given = False
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.given = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self.given = True
+        return super().call_at(when, callback, *args, context=context)
+
+    def stop(self) -> None:
+        self.given = True
+        super().stop()
 
 
 class _Selector(selectors.BaseSelector):

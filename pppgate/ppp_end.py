@@ -188,6 +188,7 @@ class PppEnd:
     def on_readable(self, now: float) -> None:
         """The port has octets, or its end."""
         read, feed = self.port.read, self.deframer.feed
+        due = self.link.deadline
         got = 0
         try:
             while got < READ_MOST:
@@ -204,7 +205,8 @@ class PppEnd:
             return
         if self._gathering or (self.port.dribbles and 0 < got < DRIBBLE and self.deframer.unfinished):
             self._gather(now, got > 0 and self.deframer.unfinished)
-        self.arm()
+        if self.link.deadline != due:
+            self.arm()
 
     def _gather(self, now: float, unfinished: bool) -> None:
         """Let the rest of a frame gather before reading on: an emulated UART hands over its 16 octets one by one or

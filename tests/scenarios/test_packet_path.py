@@ -16,7 +16,7 @@ def test_a_segment_comes_in_with_few_calls(ways: tuple[Way, Way]) -> None:
     each = way_in.until("Dirty.flush")
     assert len(each.calls) <= 12, str(each)
     assert len(each.files) <= 9, str(each)
-    assert len(way_in.calls) <= 18, str(way_in)
+    assert len(way_in.calls) <= 17, str(way_in)
 
 
 def test_a_segment_goes_out_with_few_calls(ways: tuple[Way, Way]) -> None:
