@@ -7,10 +7,9 @@ packets.
 All watched descriptors sit in one epoll of ours, and asyncio waits in it too: its selector is ours. What asyncio
 watches itself (signals, and whatever wants coroutines beside the packet path) sits in a second epoll, which is one
 descriptor of the first. So a wake-up is one `epoll_wait`, the callbacks of all descriptors that are ready, and one
-flush, which writes the octets for a line once for all of them. asyncio gets its turn when it has been given something to
-do, and not before: its own turn costs as much as a packet. Watching and unwatching is one system call. (The other way
-round, our epoll inside the loop of asyncio or uvloop, a packet that comes alone costs two system calls more, and the
-caches that they need.)
+flush, which writes the octets for a line once for all of them. asyncio gets its turn when it has been given something
+to do, and not before: its own turn costs as much as a packet. Watching and unwatching is one system call. (The other
+way round, our epoll inside the loop of asyncio or uvloop, a packet that comes alone costs two system calls more.)
 """
 
 import asyncio
