@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from lcp.link import Credentials
+from lcp.config import Credentials
 from pppgate import settings
 from pppgate.settings import ConfigError, Forward, Resolver
 

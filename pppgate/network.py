@@ -8,16 +8,18 @@ other; what is behind a network's guests is its Uplink's business.
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pppgate.config import DEFAULT
 from pppgate.ether.links.port import EtherLink, FramePort
-from pppgate.ether.segment import Segment
 from pppgate.hints import start_lines
 from pppgate.links import Links
 from pppgate.notices import Notices
 from pppgate.surroundings import Surroundings
 from serialport.port import Link, Port
+
+if TYPE_CHECKING:
+    from pppgate.ether.segment import Segment
 
 
 class Uplink(Protocol):
@@ -28,7 +30,7 @@ class Uplink(Protocol):
     """
 
     @property
-    def segment(self) -> Segment:
+    def segment(self) -> "Segment":
         """Where the guests with Ethernet cards are; made when it is first needed."""
 
     @property

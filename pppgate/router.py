@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipcp.pool import Pool
 from lcp.auth.secrets import Anyone, Authenticator, Secrets, SecretsError
-from lcp.link import LinkConfig
+from lcp.config import LinkConfig
 from nat.context import Context, Limits
 from nat.dns import Dns
 from nat.gateway import Gateway

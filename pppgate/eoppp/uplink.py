@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lcp.link import LinkConfig
+from lcp.config import LinkConfig
 from nat.rules import PppRules
 from pppgate.config import CallConfig, ConfigError, NetworkConfig
 from pppgate.eoppp.bridge import SERVER, Bridge
