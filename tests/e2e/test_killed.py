@@ -12,7 +12,7 @@ from tests.e2e.needs import UML, need
 from tests.e2e.servers import Servers
 from tests.e2e.uml import UmlGuest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timing, pytest.mark.timeout(300)]
 TIMES = 20
 
 
