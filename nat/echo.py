@@ -59,7 +59,7 @@ from nat.wire.ipv4 import (
 )
 
 BATCH: Final = 32  # messages read in one wake-up
-OUTSTANDING: Final = 256  # for each identifier: requests whose answers are let in
+OUTSTANDING_MOST: Final = 256  # for each identifier: requests whose answers are let in
 _REFUSED: Final = "icmp.no_ping_socket"
 _HOW_TO: Final = (
     "A guest's ping cannot leave this host: neither ping sockets nor raw sockets are permitted to this process. "
@@ -171,7 +171,7 @@ class EchoFlows:
         sequence = message[SEQUENCE]
         key = target + sequence
         asked.pop(key, None)
-        if len(asked) >= OUTSTANDING:
+        if len(asked) >= OUTSTANDING_MOST:
             del asked[next(iter(asked))]
         asked[key] = (quoted(packet, hlen), len(message))
         message = build_message(ECHO, 0, flow.wire_id + sequence, message[PAYLOAD])
@@ -211,7 +211,7 @@ class EchoFlows:
             self._count["icmp.opened"] += 1
             self.deadlines.arm(flow, now + self.idle)
         flow.contacts.pop(destination, None)
-        if len(flow.contacts) >= OUTSTANDING:
+        if len(flow.contacts) >= OUTSTANDING_MOST:
             del flow.contacts[next(iter(flow.contacts))]
         contact = flow.contacts[destination] = _Contact(verdict.address, now + ASKED, self._rules.revision)
         self._flows[flow.guest_id] = self._flows.pop(flow.guest_id)

@@ -22,7 +22,7 @@ from nat.wire.ipv4 import TCP, UDP, dotted
 from nat.wire.udp import DATAGRAM_MOST, UDP_HEADER, build_udp, parse
 
 BATCH: Final = 32  # datagrams or callers taken in one wake-up
-PEERS: Final = 512  # callers of one UDP forward that are remembered
+PEERS_MOST: Final = 512  # callers of one UDP forward that are remembered
 AGAIN: Final = 1.0  # seconds for which a listener rests when the host is out of descriptors or memory
 _EPHEMERAL: Final = 49152  # RFC 6335 section 6
 
@@ -301,7 +301,7 @@ class _UdpForward:
         question = self.forwards.question(UDP, self._guest, self._guest_port, name[0])
         if not self.forwards.is_allowed(question):
             return None
-        if len(self._callers) >= PEERS:
+        if len(self._callers) >= PEERS_MOST:
             context.count["forward.udp_evicted"] += 1
             self.drop(next(iter(self._callers.values())))
         taken = self.forwards.callers

@@ -52,7 +52,7 @@ _FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _BACKLOG: Final = 128
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _DNS_PORT: Final = 53
-_MAX_RESOLVERS: Final = 8
+_RESOLVERS_MOST: Final = 8
 
 
 class HostError(Exception):
@@ -379,7 +379,7 @@ def parse_resolv_conf(text: str) -> list[Resolver]:
         except OSError:
             continue
         found.append(Resolver(family, words[1], _DNS_PORT))
-    return found[:_MAX_RESOLVERS]
+    return found[:_RESOLVERS_MOST]
 
 
 def _default_resolvers() -> list[Resolver]:

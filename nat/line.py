@@ -22,9 +22,9 @@ from typing import Protocol
 from nat.flight import Flight
 
 # Bounds, in octets of IP packets.
-TOTAL_LIMIT = 512 * 1024  # all that waits for one line
-BULK_LIMIT = TOTAL_LIMIT // 2  # beyond it flows do not read more from their streams
-FLOW_LIMIT = 128 * 1024  # what one flow may have waiting when the line is fast
+TOTAL_MOST = 512 * 1024  # all that waits for one line
+BULK_MOST = TOTAL_MOST // 2  # beyond it flows do not read more from their streams
+FLOW_MOST = 128 * 1024  # what one flow may have waiting when the line is fast
 
 
 class Waiter(Protocol):
@@ -94,7 +94,7 @@ class Line:
         if not self._up:
             self.count["line.down"] += 1
             return False
-        if self.queued > TOTAL_LIMIT or (queue is not None and queue.size > FLOW_LIMIT):
+        if self.queued > TOTAL_MOST or (queue is not None and queue.size > FLOW_MOST):
             self.count["line.queue_full"] += 1
             return False
         if queue is None:
@@ -114,7 +114,7 @@ class Line:
 
     def room(self, key: Hashable) -> int:
         """How many octets of bulk data the flow may add now without standing in anybody's way; 0 when none."""
-        if self.queued >= BULK_LIMIT or not self._up or (self._row and key != self.turn):
+        if self.queued >= BULK_MOST or not self._up or (self._row and key != self.turn):
             return 0
         room = max(self.flow_limit, self.mtu)
         queue = self._queues.get(key)
@@ -158,7 +158,7 @@ class Line:
 
     def offer(self) -> None:
         """Wake the first of the row if there is room for it; for whoever has made room, here or in `flight`."""
-        if self._row and self.turn is None and self._up and self.queued < BULK_LIMIT:
+        if self._row and self.turn is None and self._up and self.queued < BULK_MOST:
             key, (flow, need) = next(iter(self._row.items()))
             if not self.flight.hidden or self.flight.room() >= min(need, self.mtu):
                 self.turn = key

@@ -27,9 +27,9 @@ from nat.wire.ipv4 import DESTINATION, DONT_FRAGMENT, TTL, UDP, dotted, fragment
 from nat.wire.udp import DATAGRAM_MOST, build_udp, parse
 
 BATCH: Final = 32  # datagrams read in one wake-up
-PEERS: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors
+PEERS_MOST: Final = 64  # for each flow: destinations of which the last header is kept, to quote it in errors
 TOLD_MOST: Final = 8  # destinations of a flow that its status names
-CONTACTS: Final = 256  # for each flow: addresses from which answers are let in
+CONTACTS_MOST: Final = 256  # for each flow: addresses from which answers are let in
 ASKED: Final = 1.0
 """Seconds for which a verdict holds: the host's own addresses change without notice, so that the rules are asked again
 though they are the same."""
@@ -239,12 +239,12 @@ class UdpFlows:
                 if flow is None:
                     return None
             flow.contacts.pop(destination, None)
-            if len(flow.contacts) >= CONTACTS:
+            if len(flow.contacts) >= CONTACTS_MOST:
                 del flow.contacts[next(iter(flow.contacts))]
             contact = flow.contacts[destination] = _Contact(question, verdict, now + ASKED)
         key = destination, destination_port
         peer = flow.peers.pop(key, None) or _Peer((inet_ntoa(contact.verdict.address), destination_port))
-        if len(flow.peers) >= PEERS:
+        if len(flow.peers) >= PEERS_MOST:
             del flow.peers[next(iter(flow.peers))]
         flow.peers[key] = peer
         peer.until = contact.until

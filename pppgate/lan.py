@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipcp.pool import Pool
 from nat.deadlines import Deadlines
 from nat.gateway import Gateway
-from nat.line import FLOW_LIMIT
+from nat.line import FLOW_MOST
 from nat.station import Station
 from nat.wire.ipv4 import dotted
 from pppgate.config import ConfigError, NetworkConfig
@@ -62,7 +62,7 @@ class NatUplink:
 
     def arrive(self, keys: tuple[str, ...], now: float, neighbor: Neighbor) -> Way:
         station = self._gateway.arrive(neighbor.address, self._mtu, neighbor.kick, now, keys[-1], hides_queue=True)
-        station.line.flow_limit = FLOW_LIMIT
+        station.line.flow_limit = FLOW_MOST
         self._here[neighbor.address] = station, keys
         return Way(station.line, station.receive)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 REPEAT_AFTER = 60.0
 BURST = 10
-REMEMBERED = 256  # sentences whose last time is known
+REMEMBERED_MOST = 256  # sentences whose last time is known
 
 
 class Notices:
@@ -41,6 +41,6 @@ class Notices:
         self._in_second += 1
         self._said[sentence] = now
         self._said.move_to_end(sentence)
-        if len(self._said) > REMEMBERED:
+        if len(self._said) > REMEMBERED_MOST:
             self._said.popitem(last=False)
         self._say(sentence)

@@ -25,7 +25,7 @@ from lcp.link import Handler, Phase, PppLink
 from lcp.packet import split_protocol
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty
-from nat.line import FLOW_LIMIT, Line
+from nat.line import FLOW_MOST, Line
 from pppgate.tap import Frame, Receive, Tap
 from serialport.port import HangUp, Port, Watcher
 from serialport.writer import LineWriter
@@ -278,7 +278,7 @@ class PppEnd:
             else:
                 for packet in line.take(budget):
                     frames.append(frame(number, packet))
-            line.flow_limit = max(4 * line.mtu, 2 * meter.window) if meter.metered else FLOW_LIMIT
+            line.flow_limit = max(4 * line.mtu, 2 * meter.window) if meter.metered else FLOW_MOST
             line.delay = meter.delay
             if line.queued:
                 more = True

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-LONGEST_LINE = 1000
+LINE_MOST = 1000
 """Characters: less than the 4,096 octets (PIPE_BUF) that a writable pipe surely has room for."""
 LEVELS = {"error": 40, "warning": 30, "info": 20, "debug": 10}
 
@@ -52,8 +52,8 @@ class Say:
             self._left_out += 1
             return
         text = _printable(sentence)
-        if len(text) > LONGEST_LINE:
-            text = text[: LONGEST_LINE - 3] + "..."
+        if len(text) > LINE_MOST:
+            text = text[: LINE_MOST - 3] + "..."
         if self._left_out:
             text = f"({self._left_out} lines were left out: nobody read them)\n{text}"
             self._left_out = 0

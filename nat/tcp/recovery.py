@@ -9,8 +9,8 @@ RTO_INITIAL = 1.0  # RFC 6298 section 2.1
 # Section 2.4 asks for a second, against timers of its day; a lost retransmission would leave a line without other
 # traffic silent for so long.  Guests delay an ACK by 0.2 s; what a slow line needs for its queue and for what is in
 # it is added (`line.waiting`, `line.delay`).
-RTO_MIN = 0.3
-RTO_MAX = 60.0  # section 2.5
+RTO_LEAST = 0.3
+RTO_MOST = 60.0  # section 2.5
 CLOCK_GRANULARITY = 0.001
 
 DUPLICATE_THRESHOLD = 3  # RFC 5681 section 3.2
@@ -78,7 +78,7 @@ class Recovery:
     def restore(self) -> None:
         """Undo the backing off of the timer."""
         if self.srtt:
-            self.rto = min(RTO_MAX, max(RTO_MIN, self.srtt + max(CLOCK_GRANULARITY, 4 * self.rttvar)))
+            self.rto = min(RTO_MOST, max(RTO_LEAST, self.srtt + max(CLOCK_GRANULARITY, 4 * self.rttvar)))
         else:
             self.rto = RTO_INITIAL
 
@@ -147,7 +147,7 @@ class Recovery:
         self.after_timeout = True
         self.duplicates = 0
         self.sacked = []  # RFC 2018 section 8: the guest may have thrown it away
-        self.rto = min(self.rto * 2, RTO_MAX)
+        self.rto = min(self.rto * 2, RTO_MOST)
 
     def next_lost(self, una: int, nxt: int) -> tuple[int, int] | None:
         """The next range to send again, at most one segment, or None while the congestion window forbids it."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from nat.stream import Callback, StreamSocket
 from nat.tcp.output import Output
-from nat.tcp.recovery import RTO_MAX, Recovery
+from nat.tcp.recovery import RTO_MOST, Recovery
 from nat.wire.tcp import ACK, FIN, PSH, SEQUENCE_MASK, SynOptions
 
 SND_CAPACITY: Final = 128 * 1024  # octets of the stream that the guest has not acknowledged
@@ -401,7 +401,7 @@ class Sender:
                     outcome = self._end(now)
         if self.snd_nxt == self.snd_una:
             self.ask()
-            self.recovery.rto = min(self.recovery.rto * 2, RTO_MAX)
+            self.recovery.rto = min(self.recovery.rto * 2, RTO_MOST)
             self.timer, self.timer_at = Timer.PERSIST, now + self.recovery.rto
         return outcome
 

@@ -23,8 +23,8 @@ ACK: Final = 0x10
 SEQUENCE_MASK: Final = 0xFFFFFFFF
 
 DEFAULT_MSS: Final = 536  # RFC 9293 section 3.7.1, MUST-15
-MIN_MSS: Final = 48  # a guest that announces less is sent this much, lest each octet cost a packet
-MAX_WINDOW_SCALE: Final = 14  # RFC 7323 section 2.3
+MSS_LEAST: Final = 48  # a guest that announces less is sent this much, lest each octet cost a packet
+WINDOW_SCALE_MOST: Final = 14  # RFC 7323 section 2.3
 
 OPTION_END: Final = 0
 OPTION_NOP: Final = 1
@@ -75,9 +75,9 @@ def parse_syn_options(options: bytes) -> SynOptions:
     mss, scale, sack = DEFAULT_MSS, None, False
     for kind, value in _walk(options):
         if kind == OPTION_MSS and len(value) == 2:
-            mss = max(MIN_MSS, int.from_bytes(value, "big"))
+            mss = max(MSS_LEAST, int.from_bytes(value, "big"))
         elif kind == OPTION_WINDOW_SCALE and len(value) == 1:
-            scale = min(value[0], MAX_WINDOW_SCALE)
+            scale = min(value[0], WINDOW_SCALE_MOST)
         elif kind == OPTION_SACK_PERMITTED and not value:
             sack = True
     return SynOptions(mss, scale, sack)

@@ -17,9 +17,10 @@ from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
+from nat import line as nat_line
 from nat.fragment import fragment
 from nat.icmp import Budget, may_answer
-from nat.line import FLOW_LIMIT, Line
+from nat.line import Line
 from nat.rules import Action, Asked, Direction, Question, RuleSet, deny
 from nat.wire.icmp import FRAGMENTATION_NEEDED, HOST_UNREACHABLE, PROHIBITED, UNREACHABLE, build_icmp
 from nat.wire.ipv4 import (
@@ -266,7 +267,7 @@ class Bridge(Generic[CallsT]):
     def arrive(self, keys: tuple[str, ...], now: float, neighbor: Neighbor) -> Way:
         line = CardLine(neighbor.address, self.line.mtu, neighbor.kick, self._count, self._later)
         line.up = True
-        line.flow_limit = FLOW_LIMIT
+        line.flow_limit = nat_line.FLOW_MOST
         self._neighbors[neighbor.address] = neighbor, line
         return Way(line, partial(self._from_guest, line))
 

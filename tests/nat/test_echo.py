@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nat.context import Limits
-from nat.echo import OUTSTANDING, EchoFlows
+from nat.echo import OUTSTANDING_MOST, EchoFlows
 from nat.host import IP_MTU_DISCOVER, IP_TTL, ORIGIN_ICMP, ORIGIN_LOCAL, Fault
 from nat.icmp import ErrorSender
 from nat.wire.icmp import build_icmp
@@ -217,7 +217,7 @@ def test_flows_are_bounded_and_the_least_recently_used_goes(setup: Setup) -> Non
         setup.receive(echo(ident=ident))
     assert len(setup.flows) == Limits().echo_flows
     assert len(setup.host.open()) == (1 if setup.host.ping_kind == "raw" else Limits().echo_flows)
-    for sequence in range(OUTSTANDING * 2):
+    for sequence in range(OUTSTANDING_MOST * 2):
         setup.receive(echo(ident=70, sequence=sequence))
     setup.flows.close(0.0)
     assert not setup.host.open() and not setup.host.readers and len(setup.flows) == 0

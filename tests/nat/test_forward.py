@@ -10,7 +10,7 @@ import pytest
 
 from nat.context import Context
 from nat.deadlines import Deadlines
-from nat.forward import AGAIN, BATCH, PEERS, Forwards, ForwardSpec, parse_forward
+from nat.forward import AGAIN, BATCH, PEERS_MOST, Forwards, ForwardSpec, parse_forward
 from nat.host import Host
 from nat.line import Line
 from nat.rules import Question, Rules
@@ -181,9 +181,9 @@ def test_udp_while_the_guest_is_away_is_dropped() -> None:
 
 def test_udp_callers_are_bounded_and_forgotten_when_idle() -> None:
     setup = Setup("udp")
-    for number in range(PEERS + 50):
+    for number in range(PEERS_MOST + 50):
         setup.datagram(b"x", (f"192.0.2.{number % 250}", 1024 + number))
-    assert len(setup.forwards.callers) == PEERS
+    assert len(setup.forwards.callers) == PEERS_MOST
     assert setup.count["forward.udp_evicted"] == 50
     setup.out()
     setup.datagram(b"x", ("192.0.2.9", 7), now=500.0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nat.dirty import Dirty
-from nat.line import BULK_LIMIT, FLOW_LIMIT, TOTAL_LIMIT, Line
+from nat.line import BULK_MOST, FLOW_MOST, TOTAL_MOST, Line
 
 
 def make(mtu: int = 1500) -> tuple[Line, list[int]]:
@@ -45,7 +45,7 @@ def test_any_order_of_calls_keeps_the_accounts(steps: list[tuple[str, int, int]]
                 model[key].append(one)
                 assert waiting or len(kicks) > before  # the owner is told when the line was idle
             else:
-                assert not line.up or line.queued > TOTAL_LIMIT or sum(map(len, model[key])) > FLOW_LIMIT
+                assert not line.up or line.queued > TOTAL_MOST or sum(map(len, model[key])) > FLOW_MOST
         elif action == "take":
             taken = line.take(amount)
             assert bool(taken) == bool(waiting)
@@ -114,7 +114,7 @@ def test_a_refused_packet_leaves_nothing_behind() -> None:
     for key in range(20):
         while line.send(packet(0, number, 1500), key):
             number += 1
-    assert TOTAL_LIMIT < line.queued <= TOTAL_LIMIT + 1500
+    assert TOTAL_MOST < line.queued <= TOTAL_MOST + 1500
     for key in range(1000, 2000):
         assert not line.send(b"x" * 40, key)
     assert line.count["line.queue_full"] >= 1000
@@ -198,7 +198,7 @@ class Waiting:
     def __init__(self, number: int, *, hidden: bool = False) -> None:
         self.dirty = Dirty()
         self.line, _ = make()
-        self.line.flow_limit = FLOW_LIMIT
+        self.line.flow_limit = FLOW_MOST
         self.line.flight.reset(1500, hidden=hidden)
         self.flows = [Flow(self.line, self.dirty, key) for key in range(number)]
 
@@ -223,7 +223,7 @@ class Waiting:
 
 def test_a_flow_whose_queue_is_full_is_woken_when_there_is_room_in_it_and_not_before() -> None:
     it = Waiting(2)
-    it.want(0, FLOW_LIMIT + 6000)
+    it.want(0, FLOW_MOST + 6000)
     it.want(1, 3000)
     assert it.flows[0].waits and it.flows[0].octets == 6000 and it.turns() == [0, 0]
     it.line.take(40)  # one packet of the other, or of the first: then the other's
@@ -239,10 +239,10 @@ def test_of_many_that_wait_for_the_same_room_one_is_woken_at_a_time() -> None:
     """2,000 flows that wait once cost 2.4 ms at each write, for one packet's room."""
     it = Waiting(2003)
     for key in range(3):
-        it.want(key, FLOW_LIMIT)
+        it.want(key, FLOW_MOST)
     for key in range(3, 2003):
         it.want(key, 15_000)
-    assert it.line.queued >= BULK_LIMIT and all(flow.waits for flow in it.flows[3:])
+    assert it.line.queued >= BULK_MOST and all(flow.waits for flow in it.flows[3:])
     for _ in range(100):
         it.take(1500)
     served = [flow for flow in it.flows[3:] if flow.turns]
@@ -252,12 +252,12 @@ def test_of_many_that_wait_for_the_same_room_one_is_woken_at_a_time() -> None:
 def test_one_that_uses_nothing_passes_its_turn_on() -> None:
     it = Waiting(6)
     for key in range(3):
-        it.want(key, FLOW_LIMIT)
+        it.want(key, FLOW_MOST)
     for key in range(3, 6):
         it.want(key, 3000)
     for key in (3, 4):
         it.flows[key].octets = 0  # the host's end has changed its mind
-    while it.line.queued >= BULK_LIMIT:
+    while it.line.queued >= BULK_MOST:
         it.take(1500)
     assert [flow.sent for flow in it.flows[3:]] == [0, 0, 3000] and it.turns()[3:] == [1, 1, 1]
 
@@ -323,7 +323,7 @@ waiting_step = st.one_of(
     st.tuples(st.just("land"), st.just(0), st.sampled_from((1, 536, 1500, 20_000))),
     st.tuples(st.just("window"), st.just(0), st.sampled_from((4500, 9000, 100_000))),
     st.tuples(st.just("need"), st.integers(0, 5), st.sampled_from((41, 576, 1500))),
-    st.tuples(st.just("limit"), st.just(0), st.sampled_from((1184, 6000, FLOW_LIMIT))),
+    st.tuples(st.just("limit"), st.just(0), st.sampled_from((1184, 6000, FLOW_MOST))),
     st.tuples(st.just("end"), st.integers(0, 5), st.just(0)),
     st.tuples(st.just("discard"), st.integers(0, 5), st.just(0)),
     st.tuples(st.just("up"), st.integers(0, 1), st.just(0)),
@@ -371,7 +371,7 @@ def test_nobody_is_forgotten_and_nobody_starves(steps: list[tuple[str, int, int]
         for flow in it.flows:
             assert flow.waits or not flow.octets, "it has octets, and nobody will call it"
         row = list(line._row.values())
-        if row and line.up and line.queued < BULK_LIMIT:
+        if row and line.up and line.queued < BULK_MOST:
             assert line.flight.hidden and line.flight.room() < row[0][1], "there is room for the first of the row"
     # From here on the line only takes and the guest only acknowledges: everybody gets all out.
     line.up = True
@@ -401,14 +401,14 @@ def test_flows_that_always_want_more_have_their_turns_in_rotation(number: int, h
 def test_what_is_discarded_makes_room_for_those_who_wait() -> None:
     it = Waiting(3)
     for key in range(2):
-        it.want(key, FLOW_LIMIT)
+        it.want(key, FLOW_MOST)
     it.want(2, 3000)
     assert it.flows[2].waits
     it.line.discard(1)
     it.dirty.flush(0.0)
     assert it.flows[2].sent == 3000
     alone = Waiting(1)
-    alone.want(0, FLOW_LIMIT + 1500)
+    alone.want(0, FLOW_MOST + 1500)
     assert alone.flows[0].waits
     alone.line.discard(0)
     alone.dirty.flush(0.0)

@@ -17,7 +17,7 @@ from nat.host import IP_MTU_DISCOVER, IP_TTL, ORIGIN_ICMP, ORIGIN_LOCAL, Fault, 
 from nat.icmp import ErrorSender
 from nat.line import Line
 from nat.rules import Rules
-from nat.udp import BATCH, CONTACTS, PEERS, UdpFlows
+from nat.udp import BATCH, CONTACTS_MOST, PEERS_MOST, UdpFlows
 from nat.wire.ipv4 import build_ipv4
 from nat.wire.udp import parse as parse_udp
 from tests.support.fake_watcher import EpollWatcher
@@ -278,7 +278,7 @@ def test_peers_and_contacts_of_a_flow_are_bounded() -> None:
         address = bytes((198, 51, number % 200, 1 + number // 200))
         setup.receive(udp(destination=address, dport=1000 + number))
     (flow,) = setup.flows._flows.values()
-    assert len(flow.peers) == PEERS and len(flow.contacts) == CONTACTS
+    assert len(flow.peers) == PEERS_MOST and len(flow.contacts) == CONTACTS_MOST
     setup.arrive(b"x", source=address)
     assert len(setup.out()) == 1
 

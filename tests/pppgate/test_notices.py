@@ -1,6 +1,6 @@
 """pppgate.notices: what a guest makes the gateway say stays readable."""
 
-from pppgate.notices import BURST, REMEMBERED, REPEAT_AFTER, Notices
+from pppgate.notices import BURST, REMEMBERED_MOST, REPEAT_AFTER, Notices
 
 
 class Clock:
@@ -38,7 +38,7 @@ def test_a_flood_of_different_sentences_is_cut_and_counted() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     notices, _, clock = make()
-    for number in range(REMEMBERED * 3):
+    for number in range(REMEMBERED_MOST * 3):
         clock.now += 1
         notices(str(number))
-    assert len(notices._said) == REMEMBERED
+    assert len(notices._said) == REMEMBERED_MOST

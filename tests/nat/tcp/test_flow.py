@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nat.line import FLOW_LIMIT, Line
+from nat.line import FLOW_MOST, Line
 from nat.wire.tcp import ACK, SYN, build_segment, syn_options
 from tests.support.tcp_peer import GUEST, OUTSIDE, GuestTcp, StreamHost, World, make_table
 
@@ -98,7 +98,7 @@ def test_nothing_is_dropped_in_front_of_a_fast_line(mtu: int) -> None:
     """What a flow reads from its socket fits into the line's queue, headers and all."""
     host = StreamHost()
     line = Line(GUEST, mtu, lambda: None, Counter())
-    line.up, line.flow_limit = True, FLOW_LIMIT
+    line.up, line.flow_limit = True, FLOW_MOST
     table = make_table(host, line)  # type: ignore[arg-type]
     options = syn_options(mtu - 40, 7, True)
     syn = build_segment(GUEST, 5000, OUTSIDE, 80, sequence=1, flags=SYN, window=65535, options=options)
