@@ -66,7 +66,7 @@ class Stack:
         self._calling: dict[TcpFlow, Future[None]] = {}
         self._reassembler = Reassembler(self.context, lambda packet, now: None)
         self._serial = open_link(url)
-        loop.flush, loop.tick, loop.deadline = self._flush, self.context.deadlines.expire, self.context.deadlines.next
+        loop.drive(self._flush, self.context.deadlines.expire, self.context.deadlines.next)
 
     # What a user asks for
 

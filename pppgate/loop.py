@@ -67,7 +67,7 @@ class LoopTimer:
 class Loop:
     """Implements the watcher that `serialport` and `nat.host` ask for.
 
-    The owner sets `flush`, `tick` and `deadline`. Callbacks may watch, unwatch and close any descriptor. An event
+    The owner says with `drive` what a wake-up is for. Callbacks may watch, unwatch and close any descriptor. An event
     found before a number was given to another file is not passed on to the new one.
     """
 
@@ -90,6 +90,11 @@ class Loop:
         self._beside = selector.fileno()
         self._epoll.register(self._beside, _READ)
         self.loop = _Asyncio(selector)
+
+    def drive(self, flush: Callback, tick: Callback, deadline: Callable[[], float]) -> None:
+        """What is done with each wake-up from now on: `flush(now)` at its end, and `tick(now)` when `deadline()` has
+        passed."""
+        self.flush, self.tick, self.deadline = flush, tick, deadline
 
     # -- the watcher
 

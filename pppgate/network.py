@@ -88,8 +88,8 @@ class Network:
 
     def _prepare(self, link: Link | EtherLink) -> None:
         # Callers of a link decide how often it has something to say.
-        link.note = Notices(self._around.say, self._around.watcher.now, repeat_after=0.0)
-        link.ended = partial(self._link_ended, link)
+        notices = Notices(self._around.say, self._around.watcher.now, repeat_after=0.0)
+        link.report_to(notices, partial(self._link_ended, link))
 
     def _say_started(self, link: Link | EtherLink) -> None:
         for line in start_lines(link, "" if self.name == DEFAULT else self.name):

@@ -117,7 +117,7 @@ class Server:
         except Exception:
             self.close()
             raise
-        loop.flush, loop.tick, loop.deadline = self._dirty.flush, self._deadlines.expire, self._deadlines.next
+        loop.drive(self._dirty.flush, self._deadlines.expire, self._deadlines.next)
 
     def start(self) -> None:
         """Raises PortError for a link that cannot be used."""

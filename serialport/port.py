@@ -109,11 +109,14 @@ class Link(Protocol):
     description: str
     """In words, for the start line. Final once started."""
     note: Callable[[str], None]
-    """Set by the owner: takes one sentence about the link itself ("127.0.0.1:4000 refuses; trying again")."""
+    """Takes one sentence about the link itself ("127.0.0.1:4000 refuses; trying again")."""
     ended: Callable[[], None]
-    """Set by the owner: called once when the link will never make another port (stdio after end of file)."""
+    """Called once when the link will never make another port (stdio after end of file)."""
     count: Counter[str]
     """What the link itself dropped, by name, no port being there for it."""
+
+    def report_to(self, note: Callable[[str], None], ended: Callable[[], None]) -> None:
+        """Before `start`: who hears of the link from now on."""
 
     def start(self, watcher: Watcher, on_port: Callable[[Port], None]) -> None: ...
     def stop(self) -> None:
@@ -133,6 +136,10 @@ class LinkBase:
         self.note: Callable[[str], None] = _ignore
         self.ended: Callable[[], None] = _nothing
         self.count: Counter[str] = Counter()
+
+    def report_to(self, note: Callable[[str], None], ended: Callable[[], None]) -> None:
+        """Before `start`: who hears of the link from now on."""
+        self.note, self.ended = note, ended
 
 
 class Backoff:

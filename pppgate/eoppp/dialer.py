@@ -139,8 +139,7 @@ class Dialer:
 
     def _make_link(self) -> Link:
         link = self._open_link()
-        link.note = self._around.say
-        link.ended = self._on_link_ended
+        link.report_to(self._around.say, self._on_link_ended)
         return link
 
     def _dial(self, now: float) -> None:
