@@ -29,8 +29,8 @@ def surface(error: Exception, now: float) -> None:
 class Dirty:
     """Made once for an event loop; its `flush` is what the loop calls last in each wake-up.
 
-    flow(thing): have `thing.flush` called with the flows.  The caller sees to it that it is put in once (a flag that
-      its `flush` takes back): this is asked for with each packet.
+    flow(thing): have `thing.flush` called with the flows.  The caller must put it in only once: it
+      keeps a flag that its `flush` clears.  (This is called for each packet, so it does not check.)
     line(thing): have it called with the lines, once however often this is asked for.
     """
 

@@ -44,7 +44,8 @@ class Gateway:
         *,
         hides_queue: bool = False,
     ) -> Station:
-        """The guest `who` has this address now.  If it had it before, its flows go on; those of another end.
+        """The guest `who` has this address now.  If the same guest had it before, its flows go on.  The flows of
+        another guest are ended.
 
         Each connection is asked about at once; a guest that was rebooted in between answers with RST.
         """
@@ -56,7 +57,7 @@ class Gateway:
             line = Line(address, mtu, kick, self.context.count)
             station = self.stations[address] = Station(self, self.context, line, who)
         line = station.line
-        line.mtu, line.kick = mtu, kick
+        line.connect(mtu, kick)
         line.flight.reset(mtu, hidden=hides_queue)
         line.up = True
         self.context.deadlines.arm(station, math.inf)
@@ -73,6 +74,7 @@ class Gateway:
             return
         station.line.up = False
         station.line.clear()
+        station.line.disconnect()
         self.context.deadlines.arm(station, now + KEEP_AWAY)
 
     def detach(self, address: bytes, now: float) -> None:

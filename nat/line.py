@@ -51,7 +51,7 @@ class _Queue:
 class Line:
     """One guest's line as the NAT sees it.  `up` is False while the guest is away: packets are then dropped.
 
-    kick: called when something waits that did not before; the owner of the line sets it.
+    kick: called when something waits that did not before; see `connect`.
     flow_limit: octets that one flow may have waiting; the owner raises it while the line is fast.
     flight: what bounds the octets on the way on a line that hides its queue.
     delay: seconds until the line has taken what was handed to it last; retransmission timers add it.
@@ -77,6 +77,14 @@ class Line:
         self._old: deque[_Queue] = deque()
         # Who waits for room that all share, the longest waiting first, and the octets that each needs.
         self._row: OrderedDict[Hashable, tuple[Waiter, int]] = OrderedDict()
+
+    def connect(self, mtu: int, kick: Callable[[], None]) -> None:
+        """Somebody takes the packets from now on; `kick` tells of them."""
+        self.mtu, self.kick = mtu, kick
+
+    def disconnect(self) -> None:
+        """Nobody takes them any more."""
+        self.kick = _nothing
 
     @property
     def up(self) -> bool:
@@ -243,3 +251,7 @@ class Line:
         if flow is not None and queue.size <= max(self.flow_limit, self.mtu) - min(queue.need, self.mtu):
             queue.waiter, queue.need = None, 0
             flow.wake()
+
+
+def _nothing() -> None:
+    pass

@@ -52,7 +52,7 @@ class _Flow(Protocol):
     def status(self, now: float) -> dict[str, object]: ...
 
 
-class Surrounding(Protocol):
+class _Gateway(Protocol):
     """What a station asks of the network around it, nat.gateway.Gateway."""
 
     address: bytes
@@ -68,7 +68,7 @@ class Surrounding(Protocol):
 class Station:
     """One guest: its line, its flows.  Its deadline is the end of its absence."""
 
-    def __init__(self, gateway: Surrounding, context: Context, line: Line, who: str) -> None:
+    def __init__(self, gateway: _Gateway, context: Context, line: Line, who: str) -> None:
         self.deadline = self.queued = math.inf
         self.line = line
         self.who = who

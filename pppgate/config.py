@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallConfig", "Config", "ConfigError", "NetworkConfig", "build", "load"]
 
-Uplink = Literal["nat", "none", "ppp"]
+UplinkKind = Literal["nat", "none", "ppp"]
 
 DEFAULT: Final = "default"
 """The name of the network that the short form describes."""
@@ -100,7 +100,7 @@ class NetworkConfig:
     name: str = DEFAULT
     links: tuple[str, ...] = ("pty:",)
     """Where guests come from: pty:[SYMLINK], tty:PATH, ether:..., ... (pppgate.links.open_links)."""
-    uplink: Uplink = "nat"
+    uplink: UplinkKind = "nat"
     """ "nat": sockets of the host; "none": guests among themselves; "ppp": a call to a PPP server."""
     net: IPv4Network = IPv4Network("10.0.2.0/24")
     """The network of the guests."""

@@ -27,7 +27,7 @@ LEASE = 86400.0
 """Seconds.  Nothing is gained by short leases: an address is the guest's as long as its MAC address is known."""
 
 
-class NatUplink:
+class NatBeyond:
     """segment.Beyond for the NAT.  `expected`: the addresses to which forwards lead."""
 
     def __init__(self, gateway: Gateway, pool: Pool, deadlines: Deadlines, mtu: int, expected: Iterable[bytes]) -> None:
@@ -110,14 +110,14 @@ def build_lan(config: NetworkConfig, gateway: Gateway, pool: Pool, around: Surro
     except ValueError as error:
         raise ConfigError(str(error)) from None
     expected = [(forward.guest or config.guest).packed for forward in config.forward]
-    uplink = NatUplink(gateway, pool, around.deadlines, config.mtu, expected)
-    dhcp = DhcpServer(uplink.leases, lambda: settings, count)
+    beyond = NatBeyond(gateway, pool, around.deadlines, config.mtu, expected)
+    dhcp = DhcpServer(beyond.leases, lambda: settings, count)
     watcher, context = around.watcher, gateway.context
     notices = Notices(around.say, watcher.now, repeat_after=0.0)  # a guest decides how often it is refused an address
     segment = Segment(
         gateway_mac(address),
         address,
-        uplink,
+        beyond,
         dhcp,
         watcher,
         around.dirty,
@@ -126,4 +126,4 @@ def build_lan(config: NetworkConfig, gateway: Gateway, pool: Pool, around: Surro
         context.rules,
         context.network,
     )
-    return Lan(segment, uplink.leases)
+    return Lan(segment, beyond.leases)

@@ -147,4 +147,5 @@ class Network:
             {"url": link.url, "scheme": link.scheme, "path": link.path, "counters": dict(link.count)}
             for link in self.links.all
         ]
-        return {"name": self.name, "links": links, **self.uplink.status(now)}
+        counters = dict(self.uplink.count)
+        return {"name": self.name, "links": links, "counters": counters, **self.uplink.status(now)}

@@ -59,7 +59,7 @@ class PoolLeases:
             address = self._bound[key][0]
             if not self._in_use(address, key):
                 return address
-            self._drop(key)  # or it would be offered forever what it cannot have
+            self._drop(key)  # or the client would be offered forever what it cannot have
             self._set_aside(address, now)
         if wanted is not None and self._in_use(wanted, key):
             wanted = None

@@ -1,4 +1,4 @@
-"""The other kind of uplink: one Ethernet guest behind a PPP session, with the very address that IPCP agreed on.
+"""The other kind of uplink: an Ethernet guest behind a call to a PPP server, with the very address that was agreed on.
 
 In: what a call has agreed on, packets from the PPP server, packets of the neighbor on the segment.  Out: packets of
 the neighbor on `line`, packets for it on the neighbor's own line, and what DHCP is to tell.  Nothing is translated:
@@ -15,7 +15,7 @@ is coming up, or they are answered with Host Unreachable.
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol
 
 from nat import line as nat_line
 from nat.fragment import fragment
@@ -68,11 +68,16 @@ class Addresses(Protocol):
 class Calls(Protocol):
     """Who makes the link: pppgate.eoppp.dialer.Dialer."""
 
-    used: float
+    count: Counter[str]
 
     @property
     def hopeful(self) -> bool: ...
     def wake(self, now: float) -> None: ...
+    def note_traffic(self, now: float) -> None: ...
+    def start(self, now: float) -> None: ...
+    def end(self, now: float) -> None: ...
+    def close(self, now: float) -> None: ...
+    def status(self) -> dict[str, object]: ...
 
 
 class ServerLine(Line):
@@ -84,10 +89,7 @@ class ServerLine(Line):
         return queue.size if queue is not None else 0
 
 
-CallsT = TypeVar("CallsT", bound=Calls)
-
-
-class Bridge(Generic[CallsT]):
+class Bridge:
     """segment.Beyond for a Customer of pppgate.eoppp.call: both sides ask about the one address.
 
     `make_calls(bridge)` gives who makes the link for it.  `later` is the event loop's timer; `lease` in seconds; `dns`:
@@ -100,7 +102,7 @@ class Bridge(Generic[CallsT]):
         later: Callable[[float, Callable[[float], None]], object],
         rules: RuleSet,
         say: Callable[[str], None],
-        make_calls: Callable[["Bridge[CallsT]"], CallsT],
+        make_calls: Callable[["Bridge"], Calls],
         *,
         lease: float,
         dns: tuple[bytes, ...] = (),
@@ -160,7 +162,7 @@ class Bridge(Generic[CallsT]):
 
     def receive(self, packet: bytes, now: float) -> None:
         """A packet from the PPP server."""
-        self.calls.used = now
+        self.calls.note_traffic(now)
         here = self._neighbors.get(packet[DESTINATION])
         total = length(packet)
         if not total:
@@ -187,7 +189,7 @@ class Bridge(Generic[CallsT]):
             if action is Action.REFUSE:
                 self._complain(line, packet, PROHIBITED, 0, now)
         elif self.up:
-            self.calls.used = now
+            self.calls.note_traffic(now)
             line.heard(packet, now)
             flow_most = max(FLOW_MOST, self._line.flow_limit)
             self._forward(line, packet[:total], agreed.mtu, flow_most, LINE_MOST, now)

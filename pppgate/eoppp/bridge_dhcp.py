@@ -7,7 +7,6 @@ different ones, and there is no second address for the latter.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from pppgate.dhcp.server import DhcpServer, Settings
 from pppgate.eoppp.bridge import Bridge
@@ -16,9 +15,12 @@ from pppgate.ether.frame import mac_key
 
 
 class BridgeDhcp:
-    """A DhcpService, and the Leases of the server behind it."""
+    """A DhcpService, and the Leases of the server behind it.
 
-    def __init__(self, bridge: Bridge[Any], count: Counter[str]) -> None:
+    It answers at once: `_asking` holds only within `receive`.
+    """
+
+    def __init__(self, bridge: Bridge, count: Counter[str]) -> None:
         self._bridge = bridge
         self._count = count
         self._server = DhcpServer(self, self._settings, count)

@@ -5,6 +5,7 @@ up, packets both ways for the customer; sentences; and once `ended(Ending)`, whe
 The dialer (pppgate.eoppp.dialer) decides when there is a call; this file, how one goes.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -79,10 +80,11 @@ class Terms:
 
 
 class Ending(NamedTuple):
-    """`reason`: a clause for people; `lasted`: seconds of IP, None if it never came up."""
+    """`reason`: a clause for people; `lasted`: seconds of IP, None if it never came up; `counters`: of PPP, by name."""
 
     reason: str
     lasted: float | None
+    counters: Counter[str]
 
 
 class Call:
@@ -228,7 +230,8 @@ class Call:
         """The packets that have waited may go."""
         if self.up and self.end is not None:
             self.end.connect(Number.IP, self._customer.line)
-            self._customer.line.kick = self.end.mark
+            line = self._customer.line
+            line.connect(line.mtu, self.end.mark)
             self.end.mark()
 
     def _ip_down(self, now: float) -> None:
@@ -238,7 +241,7 @@ class Call:
         self._lasted = (self._lasted or 0.0) + now - self._up_at
         if self.end is not None:
             self.end.disconnect(Number.IP)
-        self._customer.line.kick = _nothing
+        self._customer.line.disconnect()
         self._changed(None, now)
         self._customer.link_down(now)
 
@@ -300,7 +303,8 @@ class Call:
             self.closed = True
             self._set_timer(None, None)
             self.port.close()
-            self._ended(Ending(self._reason or reason, self._lasted), now)
+            counters = self.end.counters if self.end is not None else Counter()
+            self._ended(Ending(self._reason or reason, self._lasted, counters), now)
 
     # Words
 
@@ -344,7 +348,3 @@ class Call:
         self._timer = None
         if when is not None and callback is not None:
             self._timer = self._around.watcher.call_at(when, callback)
-
-
-def _nothing() -> None:
-    pass

@@ -9,6 +9,7 @@ each call and closed after it, so that a modem loses DTR and a server its connec
 (a pty, a listener) stays, and a port that comes while nobody wants it is kept until then.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -50,7 +51,7 @@ class Habits:
 
 
 class Dialer:
-    """`open_link` makes the link anew.  `used` is the customer's to set: when the last packet passed."""
+    """`open_link` makes the link anew."""
 
     def __init__(
         self,
@@ -62,8 +63,10 @@ class Dialer:
         finished: Callable[[int], None],
     ) -> None:
         self.state = State.IDLE
-        self.used = 0.0
+        self._used = 0.0  # when the last packet passed
         self.call: Call | None = None
+        self.count: Counter[str] = Counter()
+        """Of the calls that are over."""
         self._open_link = open_link
         self._terms = terms
         self._habits = habits
@@ -94,6 +97,10 @@ class Dialer:
         self.state, self._wanted_at, self._link = State.LINE, now, link
         link.start(self._around.watcher, self._on_port)
         self._around.say(f"The PPP server is on {link.description}.")
+
+    def note_traffic(self, now: float) -> None:
+        """A packet has passed."""
+        self._used = now
 
     def status(self) -> dict[str, object]:
         """What it is, as plain data.  `end` is there while there is PPP."""
@@ -200,12 +207,12 @@ class Dialer:
         self._ever_up = True
         self._rested = False
         self._wanted = agreed.local
-        self.used = now
+        self._used = now
         if self._habits.idle > 0:
             self._set_timer(now + self._habits.idle, self._check_idle)
 
     def _check_idle(self, now: float) -> None:
-        due = self.used + self._habits.idle
+        due = self._used + self._habits.idle
         if self.call is None:
             return
         if now < due:
@@ -217,6 +224,7 @@ class Dialer:
     # What comes after a call
 
     def _call_ended(self, ending: Ending, now: float) -> None:
+        self.count += ending.counters
         name, self.call = self.call.name if self.call is not None else "the line", None
         if self._link is not None and self._link.outward:
             self._link.stop()

@@ -31,7 +31,7 @@ class CallUplink:
     def __init__(
         self, config: NetworkConfig, call: CallConfig, around: Surroundings, on_end: Callable[[int], None]
     ) -> None:
-        self.count: Counter[str] = Counter()
+        self._count: Counter[str] = Counter()
         open_ppp(call.ppp)  # a name that is not understood is the user's to mend, even if it is dialed later
         watcher = around.watcher
         # The guest decides how often it is refused an address, the line how often it fails.
@@ -44,7 +44,7 @@ class CallUplink:
         open_line = partial(open_ppp, call.ppp)
         rules = PppRules()
         self.bridge = Bridge(
-            self.count,
+            self._count,
             watcher.call_at,
             rules,
             notices,
@@ -54,9 +54,9 @@ class CallUplink:
             domain=config.domain,
             search=config.search,
         )
-        dhcp = BridgeDhcp(self.bridge, self.count)
+        dhcp = BridgeDhcp(self.bridge, self._count)
         self.segment = Segment(
-            gateway_mac(SERVER), SERVER, self.bridge, dhcp, watcher, around.dirty, notices, self.count, rules
+            gateway_mac(SERVER), SERVER, self.bridge, dhcp, watcher, around.dirty, notices, self._count, rules
         )
 
     def dial_in(self, port: Port, url: str) -> None:
@@ -72,6 +72,10 @@ class CallUplink:
     def close(self, now: float) -> None:
         self.bridge.calls.close(now)
         self.segment.close(now)
+
+    @property
+    def count(self) -> Counter[str]:
+        return self._count + self.bridge.calls.count
 
     def status(self, now: float) -> dict[str, Any]:
         return {"uplink": "ppp", "call": self.bridge.calls.status(), "segment": self.segment.status(now)}

@@ -3,7 +3,7 @@
 In: a FramePort, and a segment for its frames.  Out: frames on the port, at the end of each wake-up that brought some.
 The packet path, top to bottom:
 
-    in   on_readable -> port.receive -> Segment.receive -> Neighbor.receive (the uplink's: Station.receive for the NAT)
+    in   on_readable -> port.receive -> Segment.receive -> Neighbor.receive (Station.receive before the NAT)
     out  Line.take -> Neighbor's header before each packet -> port.send, once for all that a wake-up brought
 
 It knows neither addresses nor what a frame means.
@@ -48,14 +48,14 @@ class Queue(Protocol):
 
 
 class Way(NamedTuple):
-    """What a neighbor is to its uplink: where the packets for it wait, and what takes those that it sends."""
+    """What a neighbor is to what is beyond: where the packets for it wait, and what takes those that it sends."""
 
     line: Queue
     receive: Callable[[bytes, float], None]
 
 
 class Neighbor:
-    """An IPv4 host on the segment: its addresses, the port it is on, and its way through the uplink.
+    """An IPv4 host on the segment: its addresses, the port it is on, and its way to what is beyond.
 
     `arrive(self)` makes that way (segment.Beyond.arrive); `across`: what it may say to other hosts of the segment.
     """
@@ -117,6 +117,8 @@ class BridgePort:
         """Whether a person was told that somebody here uses another cable's MAC address."""
         self.count: Counter[str] = Counter()
         self.ready: dict[Neighbor, None] = {}
+        self.neighbors: dict[Neighbor, None] = {}
+        """The hosts behind it; the segment's to keep."""
         self._watcher = watcher
         self._dirty = dirty
         self._hung_up = hung_up
@@ -192,7 +194,7 @@ class BridgePort:
         self._hung_up(self, reason, now)
 
     def emit(self, frame: bytes) -> None:
-        """A frame for this cable that is not an IP packet from the uplink."""
+        """A frame for this cable that is not an IP packet from beyond."""
         if self.closed:
             return
         if self._queued > QUEUE_MOST:

@@ -1,7 +1,7 @@
 """The segment that Ethernet guests share: a switch between their cables, and on it the router's own stack.
 
-In: frames from bridge ports.  Out: IPv4 packets of each neighbor to the uplink, frames to bridge ports, a sentence
-when a neighbor comes.  It answers ARP for what the uplink owns, hands DHCP to the server, switches between the ports
+In: frames from bridge ports.  Out: IPv4 packets of each neighbor to what is beyond, frames to bridge ports, a sentence
+when a neighbor comes.  It answers ARP for what is beyond owns, hands DHCP to the server, switches between the ports
 what is for another guest, and believes nobody who speaks for somebody else:
 
 - a MAC address belongs to the port where it was heard first, until that port ends or it was silent for MAC_AGE;
@@ -68,7 +68,7 @@ _FRAGMENT: Final = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
 
 
 class Beyond(Protocol):
-    """What lies behind the router of the segment: the NAT, or a PPP session."""
+    """What lies behind the router of the segment: the NAT, or a PPP server."""
 
     def owns(self, address: bytes) -> bool:
         """Whether ARP for the address is answered with the router's MAC: it is the router's, or leads through it."""
@@ -108,7 +108,7 @@ class Segment:
         self,
         mac: bytes,
         address: bytes,
-        uplink: Beyond,
+        beyond: Beyond,
         dhcp: DhcpService,
         watcher: Watcher,
         dirty: Dirty,
@@ -121,7 +121,7 @@ class Segment:
         self.address = address
         self.ports: dict[BridgePort, None] = {}
         self.neighbors: dict[bytes, Neighbor] = {}
-        self._uplink = uplink
+        self._beyond = beyond
         self._dhcp = dhcp
         self._watcher = watcher
         self._dirty = dirty
@@ -139,7 +139,7 @@ class Segment:
         """A cable has come; `start` it. `taps` look at its frames."""
         bridge_port = BridgePort(port, self._watcher, self._dirty, self.receive, self._hung_up, taps)
         self.ports[bridge_port] = None
-        for address in self._uplink.expected():
+        for address in self._beyond.expected():
             question = arp.request(self.mac, self.address, address)
             bridge_port.emit(header(BROADCAST, self.mac, ARP) + arp.build(question))
         return bridge_port
@@ -148,7 +148,7 @@ class Segment:
         self.ports.pop(port, None)
         self._full_until.pop(port, None)
         self._learned = {mac: learned for mac, learned in self._learned.items() if learned.port is not port}
-        for neighbor in [each for each in self.neighbors.values() if each.port is port]:
+        for neighbor in list(port.neighbors):
             self._remove(neighbor, now)
         self._count += port.count + port.port.count
         if not self._closing:
@@ -246,7 +246,7 @@ class Segment:
         return True
 
     def _behind(self, mac: bytes) -> list[Neighbor]:
-        return [each for each in self.neighbors.values() if each.mac == mac]
+        return [each for each in self._learned[mac].port.neighbors if each.mac == mac]
 
     def _last_heard(self, mac: bytes) -> float:
         """The path of most frames moves only the neighbor's time."""
@@ -278,9 +278,9 @@ class Segment:
         if packet.sender_mac != source:
             self._count["arp.forged"] += 1
             return
-        asked = packet.operation == arp.REQUEST and self._uplink.owns(packet.target)
+        asked = packet.operation == arp.REQUEST and self._beyond.owns(packet.target)
         if packet.sender != _NO_ADDRESS:
-            if self._uplink.owns(packet.sender):
+            if self._beyond.owns(packet.sender):
                 # Somebody takes an address of ours for its own: it is told whose it is, and nobody else hears of it.
                 self._count["arp.forged"] += 1
                 self._answer(port, packet._replace(target=packet.sender))
@@ -333,33 +333,35 @@ class Segment:
                 return None
             neighbor.heard = now
             return neighbor
-        if self._uplink.owns(address):
+        if self._beyond.owns(address):
             return None
         oldest = self._one_too_many(port)
-        if oldest is not None and now - oldest.heard < NEIGHBOR_IDLE:  # or the uplink lends an address for nothing
+        if oldest is not None and now - oldest.heard < NEIGHBOR_IDLE:  # else an address would be lent for nothing
             self._count["ether.neighbours_full"] += 1
             return None
         keys = _keys(mac, learned)
-        if not self._uplink.admit(keys, address, now):
+        if not self._beyond.admit(keys, address, now):
             return None
         if oldest is not None:
             self._remove(oldest, now)
-        arrive = partial(self._uplink.arrive, keys, now)
+        arrive = partial(self._beyond.arrive, keys, now)
         across = Asked(self._rules, CROSSING_MOST)
         neighbor = Neighbor(address, mac, port, header(mac, self.mac, TYPE_IPV4), across, arrive, now)
         self.neighbors[address] = neighbor
+        port.neighbors[neighbor] = None
         self._say(f"{port.name}: {mac_text(mac)} has {dotted(address)}")
         return neighbor
 
     def _one_too_many(self, port: BridgePort) -> Neighbor | None:
         """Who would have to make room for another neighbor, if the port has as many as it may."""
-        behind = [each for each in self.neighbors.values() if each.port is port]
+        behind = port.neighbors
         return min(behind, key=lambda each: each.heard) if len(behind) >= NEIGHBORS_PER_PORT else None
 
     def _remove(self, neighbor: Neighbor, now: float) -> None:
+        neighbor.port.neighbors.pop(neighbor, None)
         if self.neighbors.pop(neighbor.address, None) is not None:
             neighbor.port.ready.pop(neighbor, None)
-            self._uplink.leave(neighbor, now)
+            self._beyond.leave(neighbor, now)
 
     # DHCP
 
@@ -411,7 +413,7 @@ class Segment:
         """The card may have another address now, or have given one back."""
         keys = _keys(mac, learned)
         for neighbor in self._behind(mac):
-            if not self._uplink.holds(keys, neighbor.address):
+            if not self._beyond.holds(keys, neighbor.address):
                 self._remove(neighbor, now)
 
 

@@ -61,12 +61,25 @@ NOW = 1000.0
 
 class Calls:
     def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
         self.used = 0.0
         self.hopeful = False
         self.woken = 0
 
     def wake(self, now: float) -> None:
         self.woken += 1
+
+    def note_traffic(self, now: float) -> None:
+        self.used = now
+
+    def start(self, now: float) -> None: ...
+
+    def end(self, now: float) -> None: ...
+
+    def close(self, now: float) -> None: ...
+
+    def status(self) -> dict[str, object]:
+        return {}
 
 
 class Port:
@@ -78,7 +91,7 @@ class Port:
 
 @dataclass
 class Rig:
-    bridge: Bridge[Calls]
+    bridge: Bridge
     calls: Calls
     count: Counter[str]
 

@@ -337,7 +337,7 @@ def test_on_demand_it_waits_until_it_is_wanted_and_hangs_up_when_idle() -> None:
     world.settle()
     assert world.customer.told == [UP]
     world.run(15)
-    world.dialer.used = world.clock.time
+    world.dialer.note_traffic(world.clock.time)
     world.run(15)
     state = world.dialer.state
     assert state is State.UP
