@@ -49,8 +49,7 @@ class Stack:
         self.loop = loop
         self.random = random.SystemRandom()
         self.end: PppEnd | None = None  # when the line has been opened
-        self.ipcp = Ipcp.client()
-        self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
+        self.ipcp = Ipcp.client(on_up=self._ip_up, on_down=self._ip_down)
         self._config = config
         self._events = events
         host = Host(loop, [])

@@ -13,7 +13,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import ClassVar
 
-from lcp.control import ControlProtocol
+from lcp.control import ControlProtocol, Told, nothing
 from lcp.options import ACK, REJECT, Option, Verdict, nak, walk
 from lcp.packet import Protocol
 from lcp.trace import Words
@@ -268,21 +268,44 @@ class Ipcp(ControlProtocol):
         self,
         address: ServerAddress | ClientAddress,
         dns: Sequence[_ServerDns | _ClientDns],
+        *,
+        on_up: Told = nothing,
+        on_down: Told = nothing,
+        on_finished: Told = nothing,
     ) -> None:
         self._address = address
         self._dns = tuple(dns)
-        super().__init__([address, *dns])
+        super().__init__([address, *dns], on_up=on_up, on_down=on_down, on_finished=on_finished)
 
     @classmethod
-    def server(cls, ours: bytes, lease: Lease, dns: Sequence[bytes] = ()) -> "Ipcp":
+    def server(
+        cls,
+        ours: bytes,
+        lease: Lease,
+        dns: Sequence[bytes] = (),
+        *,
+        on_up: Told = nothing,
+        on_down: Told = nothing,
+        on_finished: Told = nothing,
+    ) -> "Ipcp":
         """`ours` is announced at once and never 0.0.0.0; `dns`: up to two, one serves as both."""
         first = dns[0] if dns else None
         second = dns[1] if len(dns) > 1 else first
-        return cls(ServerAddress(ours, lease), [ServerDns1(first), ServerDns2(second)])
+        address, servers = ServerAddress(ours, lease), [ServerDns1(first), ServerDns2(second)]
+        return cls(address, servers, on_up=on_up, on_down=on_down, on_finished=on_finished)
 
     @classmethod
-    def client(cls, wanted: bytes = UNSPECIFIED, *, ask_dns: bool = True) -> "Ipcp":
-        return cls(ClientAddress(wanted), [ClientDns1(), ClientDns2()] if ask_dns else [])
+    def client(
+        cls,
+        wanted: bytes = UNSPECIFIED,
+        *,
+        ask_dns: bool = True,
+        on_up: Told = nothing,
+        on_down: Told = nothing,
+        on_finished: Told = nothing,
+    ) -> "Ipcp":
+        servers = [ClientDns1(), ClientDns2()] if ask_dns else []
+        return cls(ClientAddress(wanted), servers, on_up=on_up, on_down=on_down, on_finished=on_finished)
 
     def prepare(self, data: bytes) -> bool:
         asked = walk(data)

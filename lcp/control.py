@@ -24,9 +24,12 @@ from lcp.options import Answer, Negotiator, Option
 from lcp.packet import DEFAULT_MRU, Code, ControlPacket, build, parse, printable
 
 Emit = Callable[[int, bytes], None]
+Told = Callable[[float], None]
+"""Hears the time at which something became of the layer."""
 
 
-def _nothing(now: float) -> None: ...
+def nothing(now: float) -> None:
+    """For whoever need not hear it."""
 
 
 def _no_news() -> None: ...
@@ -38,12 +41,19 @@ class ControlProtocol:
     """Numbers of the packets that flow while this protocol is open (RFC 1661 section 2: 0x0000 to 0x7fff)."""
     name: ClassVar[str]
 
-    def __init__(self, options: Sequence[Option]) -> None:
+    def __init__(
+        self,
+        options: Sequence[Option],
+        *,
+        on_up: Told = nothing,
+        on_down: Told = nothing,
+        on_finished: Told = nothing,
+    ) -> None:
         self.negotiator = Negotiator(options)
         self.automaton = Automaton(self)
-        self.on_up: Callable[[float], None] = _nothing
-        self.on_down: Callable[[float], None] = _nothing
-        self.on_finished: Callable[[float], None] = _nothing
+        self._on_up = on_up
+        self._on_down = on_down
+        self._on_finished = on_finished
         self.longest = DEFAULT_MRU
         """No packet is longer than this: 1500, or the peer's MRU when that is less."""
         self.peer_reason = ""
@@ -65,7 +75,7 @@ class ControlProtocol:
         self._actions: dict[str, Callable[[float], None]] = {
             "tlu": self._tlu,
             "tld": self._tld,
-            "tls": _nothing,
+            "tls": nothing,
             "tlf": self._tlf,
             "scr": self._scr,
             "sca": self._sca,
@@ -278,15 +288,15 @@ class ControlProtocol:
 
     def _tlu(self, now: float) -> None:
         self.reason = self.peer_reason = ""
-        self.on_up(now)
+        self._on_up(now)
         self._layer(True, now)
 
     def _tld(self, now: float) -> None:
         self._layer(False, now)
-        self.on_down(now)
+        self._on_down(now)
 
     def _tlf(self, now: float) -> None:
-        self.on_finished(now)
+        self._on_finished(now)
 
     def _scr(self, now: float) -> None:
         if self.automaton.state not in NEGOTIATING:

@@ -2,7 +2,7 @@
 
 In: frames as a `Deframer` gives them, the clock, the lower layer's `up` and `down`. Out: packets through
 `emit(protocol, information)`, the packets of network protocols to whoever attached these, agreed framing
-parameters through `parameters(LinkParameters)`, and `events`. It knows no network protocol: each is attached
+parameters through `parameters(LinkParameters)`, and `on_event`. It knows no network protocol: each is attached
 as a control protocol that says which packets flow while it is open.
 
 The link never gives up. Whatever ends it short of `close` leaves LCP in Stopped, where nothing is sent but a
@@ -99,7 +99,7 @@ class PppLink:
         emit: Callable[[int, bytes], None],
         *,
         random: random_module.Random,
-        events: Callable[[events.Event], None],
+        on_event: Callable[[events.Event], None],
         parameters: Callable[[LinkParameters], None] = _ignore,
         wake: Callable[[], None] = _no_news,
     ) -> None:
@@ -111,7 +111,7 @@ class PppLink:
         self.deadline = math.inf
         self._emit = emit
         self._random = random
-        self._tell = events
+        self._tell = on_event
         self._parameters = parameters
         self._wake = wake
         self._networks: dict[int, _Attached] = {}  # by the number of the control protocol
@@ -134,14 +134,14 @@ class PppLink:
             acfc=config.acfc,
             demand=config.auth.demand if config.auth else (),
             offer=config.offer if config.credentials else (),
+            on_up=self._lcp_up,
+            on_down=self._lcp_down,
+            on_finished=self._lcp_finished,
+            on_loop=self._looped,
+            on_identified=lambda text: self._tell(events.Identified(text)),
+            on_protocol_reject=self._protocol_rejected,
         )
         lcp.bind(self._emit, self._random, self.count, config.timing)
-        lcp.on_up = self._lcp_up
-        lcp.on_down = self._lcp_down
-        lcp.on_finished = self._lcp_finished
-        lcp.on_loop = self._looped
-        lcp.on_identified = lambda text: self._tell(events.Identified(text))
-        lcp.on_protocol_reject = self._protocol_rejected
         return lcp
 
     def attach(self, control: ControlProtocol, on_packet: Handler) -> None:

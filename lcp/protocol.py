@@ -1,13 +1,13 @@
 """LCP: the options of RFC 1661 section 6, and the codes that only LCP has (sections 5.7 to 5.9; RFC 1570 section 1.1).
 
 In and out as in `lcp.control`; besides, hooks for what the link has to know: a protocol the peer rejects,
-its Identification, a looped line, an Echo-Reply. It knows no phase and does not run the keepalive.
+its Identification, a looped line. It knows no phase and does not run the keepalive.
 """
 
 import random as random_module
 from collections.abc import Callable, Sequence
 
-from lcp.control import ControlProtocol
+from lcp.control import ControlProtocol, Told, nothing
 from lcp.fsm import Event, State
 from lcp.hdlc import DEFAULT_ACCM
 from lcp.options import ACK, REJECT, Option, Verdict, nak
@@ -284,7 +284,8 @@ DESCRIBED: dict[int, type[Option]] = {
 
 
 class Lcp(ControlProtocol):
-    """`on_loop`, `on_identified`, `on_protocol_reject` and `on_echo_reply` are the link's to set."""
+    """`on_loop(now)`: the line is looped; `on_identified(text)`: the peer's Identification; `on_protocol_reject(number,
+    now)`: the peer does not speak that protocol."""
 
     protocol = Protocol.LCP
     name = "LCP"
@@ -299,6 +300,12 @@ class Lcp(ControlProtocol):
         acfc: bool = True,
         demand: Sequence[bytes] = (),
         offer: Sequence[bytes] = (),
+        on_up: Told = nothing,
+        on_down: Told = nothing,
+        on_finished: Told = nothing,
+        on_loop: Told = nothing,
+        on_identified: Callable[[str], None] = lambda text: None,
+        on_protocol_reject: Callable[[int, float], None] = lambda protocol, now: None,
     ) -> None:
         self.mru = MaximumReceiveUnit(mru)
         self.accm = AsyncControlCharacterMap(accm)
@@ -306,17 +313,17 @@ class Lcp(ControlProtocol):
         self.magic = MagicNumber(random)
         self.pfc = ProtocolFieldCompression(pfc)
         self.acfc = AddressControlFieldCompression(acfc)
-        super().__init__([self.mru, self.accm, self.auth, self.magic, self.pfc, self.acfc])
-        self.on_loop: Callable[[float], None] = lambda now: None
-        self.on_identified: Callable[[str], None] = lambda text: None
-        self.on_protocol_reject: Callable[[int, float], None] = lambda protocol, now: None
-        self.on_echo_reply: Callable[[], None] = lambda: None
+        options = [self.mru, self.accm, self.auth, self.magic, self.pfc, self.acfc]
+        super().__init__(options, on_up=on_up, on_down=on_down, on_finished=on_finished)
+        self._on_loop = on_loop
+        self._on_identified = on_identified
+        self._protocol_rejected = on_protocol_reject
         self._echoed = False  # the last Configure-Request was our own
         self.echo_refused = False
         """The peer has said that it does not know Echo-Request: the keepalive must stop."""
 
     def agreed(self) -> str:
-        """The options in force, in words: 'mru 1500/296, asyncmap 0/0, pcomp, accomp, chap MD5'."""
+        """The options in force: 'mru 1500 in, 296 out, asyncmap 0 in, 0 out, pcomp both ways, auth chap MD5'."""
         words = [
             f"mru {self.mru.ours} in, {self.mru.theirs} out",
             f"asyncmap {self.accm.ours:x} in, {self.accm.theirs:x} out",
@@ -339,7 +346,7 @@ class Lcp(ControlProtocol):
             if len(data) < 4:
                 self._drop("bad_length")
             elif code == Code.IDENTIFICATION:
-                self.on_identified(printable(data[4:]))
+                self._on_identified(printable(data[4:]))
             elif self.opened:
                 self._on_echo(code, data, now)
             else:
@@ -356,17 +363,15 @@ class Lcp(ControlProtocol):
         if self.magic.repeats < LOOPS_MOST:
             return False
         self.magic.repeats = 0
-        self.on_loop(now)
+        self._on_loop(now)
         return True
 
     def _on_echo(self, code: int, data: bytes, now: float) -> None:
         magic = int.from_bytes(data[:4], "big")
         if code != Code.ECHO_REPLY and magic == self.magic.ours != 0:
             # our own packet, or one made to look like it (RFC 1661 sections 5.8 and 6.4)
-            self.on_loop(now)
+            self._on_loop(now)
             return
-        if code == Code.ECHO_REPLY:
-            self.on_echo_reply()
         self.automaton.event(Event.RXR, now)
 
     def _on_protocol_reject(self, data: bytes, now: float) -> None:
@@ -377,7 +382,7 @@ class Lcp(ControlProtocol):
         elif data[:2] == b"\xc0\x21":
             self.fail(now, "the peer rejects LCP itself")
         else:
-            self.on_protocol_reject(int.from_bytes(data[:2], "big"), now)
+            self._protocol_rejected(int.from_bytes(data[:2], "big"), now)
             self.automaton.event(Event.RXJ_PLUS, now)
 
     def code_rejected(self, code: int) -> None:

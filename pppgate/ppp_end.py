@@ -71,7 +71,7 @@ class PppEnd:
         self.framer = Framer()
         self.deframer = Deframer(config.mru)
         self.link = PppLink(
-            config, self._emit, random=random, events=on_event, parameters=self._on_parameters, wake=self.arm
+            config, self._emit, random=random, on_event=on_event, parameters=self._on_parameters, wake=self.arm
         )
         self.writer = LineWriter(port, watcher, self._take, self._writable, self.arm)
         self.mark: Callable[[], None] = partial(dirty.line, self.writer)

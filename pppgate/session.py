@@ -64,8 +64,10 @@ class Session:
             on_hang_up=self._on_hang_up,
             taps=around.taps,
         )
-        self.ipcp = Ipcp.server(shared.gateway.address, self._lease, [shared.gateway.dns.address])
-        self.ipcp.on_up, self.ipcp.on_down = self._ip_up, self._ip_down
+        gateway = shared.gateway
+        self.ipcp = Ipcp.server(
+            gateway.address, self._lease, [gateway.dns.address], on_up=self._ip_up, on_down=self._ip_down
+        )
         self.end.attach(self.ipcp)
 
     def start(self, now: float) -> None:

@@ -116,8 +116,7 @@ class Call:
         self._timer: Timer | None = None  # of the conversation, the negotiation, or the goodbye
         self._conversation: Conversation | None = None
         self._unsent = b""
-        self._ipcp = Ipcp.client(wanted)
-        self._ipcp.on_up, self._ipcp.on_down, self._ipcp.on_finished = self._ip_up, self._ip_down, self._ip_finished
+        self._ipcp = Ipcp.client(wanted, on_up=self._ip_up, on_down=self._ip_down, on_finished=self._ip_finished)
 
     def start(self, heard: bytes, now: float) -> None:
         """`heard`: what the line has said already."""

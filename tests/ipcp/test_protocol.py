@@ -323,11 +323,15 @@ def test_ipcp_codes_8_to_11_get_code_reject(code: int) -> None:
 
 
 def test_callbacks() -> None:
-    end, identifier, data = opened_lcp()
     calls: list[tuple[str, bytes | None]] = []
-    ipcp = ipcp_of(end)
-    ipcp.on_up = lambda now: calls.append(("up", ipcp.remote))
-    ipcp.on_down = lambda now: calls.append(("down", ipcp.remote))
+    ipcp = Ipcp.server(
+        GATEWAY,
+        lender_of(lambda wanted: GUEST),
+        [DNS],
+        on_up=lambda now: calls.append(("up", ipcp.remote)),
+        on_down=lambda now: calls.append(("down", ipcp.remote)),
+    )
+    end, identifier, data = opened_lcp(End(LinkConfig(echo_interval=0.0), ipcp, 1))
     end.give(Code.CONFIGURE_ACK, identifier, data, protocol=IPCP)
     answer_to(end, [(ADDRESS, GUEST)])
     end.give(Code.CONFIGURE_REQUEST, 1, now=2.0)

@@ -140,8 +140,6 @@ def test_a_duplicated_ack_drops_no_link() -> None:
 
 def test_guest_reboot_configure_request_in_opened() -> None:
     end = negotiated()
-    ipcp_down: list[float] = []
-    end.ipcp.on_down = ipcp_down.append
     end.give(REQ, 1, MAGIC, protocol=0xC021, now=5.0)
     sent = [parsed(information).code for information in end.taken()]
     assert sent == [REQ, ACK] and end.link.lcp.state == State.ACK_SENT
@@ -297,7 +295,7 @@ def test_peers_options_take_effect() -> None:
         LinkConfig(),
         lambda protocol, information: sent.append(parsed(information)),
         random=Random(1),
-        events=lambda event: None,
+        on_event=lambda event: None,
         parameters=heard.append,
     )
     link.up(0.0)
