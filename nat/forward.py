@@ -7,13 +7,11 @@ an address that the guest would have to route.
 """
 
 import math
-from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_pton, socket
 from typing import Final, Literal, Protocol
 
 from nat.context import Context
 from nat.fragment import deliver
-from nat.host import HostError
 from nat.icmp import unreachable_code
 from nat.line import Line
 from nat.rules import Action, Direction, Question, deny
@@ -36,49 +34,6 @@ class _Gateway(Protocol):
     def open_tcp(self, question: Question, stream: StreamSocket, now: float) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardSpec:
-    """What --forward says.  guest: 4 octets, or None for the first guest of the network."""
-
-    protocol: Transport
-    bind: str
-    port: int
-    guest: bytes | None
-    guest_port: int
-
-
-def parse_forward(text: str) -> ForwardSpec:
-    """tcp|udp:[BIND:]PORT=[GUEST:]PORT; an IPv6 BIND stands in brackets.  Raises ValueError with a sentence."""
-    protocol, _, rest = text.partition(":")
-    outside, separator, inside = rest.partition("=")
-    if protocol not in ("tcp", "udp") or not separator:
-        raise ValueError(f"{text!r} is not a forward: write tcp:[BIND:]PORT=[GUEST:]PORT or udp:...")
-    bind, _, port = outside.rpartition(":")
-    if bind.startswith("[") and bind.endswith("]"):
-        bind = bind[1:-1]
-    elif ":" in bind:
-        raise ValueError(f"Write the IPv6 address of {text!r} in brackets: [{bind}]:{port}.")
-    guest, _, guest_port = inside.rpartition(":")
-    try:
-        address = inet_pton(AF_INET, guest) if guest else None
-    except OSError as error:
-        raise ValueError(f"{guest!r} in {text!r} is not the IPv4 address of a guest.") from error
-    return ForwardSpec(
-        "tcp" if protocol == "tcp" else "udp",
-        bind or "127.0.0.1",
-        _port(port, text),
-        address,
-        _port(guest_port, text),
-    )
-
-
-def _port(word: str, text: str) -> int:
-    number = int(word) if word.isascii() and word.isdecimal() and len(word) <= 5 else 0
-    if not 1 <= number <= 65535:
-        raise ValueError(f"{word!r} in {text!r} is not a port: ports go from 1 to 65535.")
-    return number
-
-
 class Forwards:
     """All forwards of one network."""
 
@@ -94,10 +49,8 @@ class Forwards:
         host = self.context.host
         if protocol == "tcp":
             self._listeners.append(_TcpForward(self, host.listen_tcp(bind, port), guest, guest_port))
-        elif protocol == "udp":
-            self._listeners.append(_UdpForward(self, host.listen_udp(bind, port), guest, guest_port))
         else:
-            raise HostError(f"Cannot forward {protocol!r}: only tcp and udp.")
+            self._listeners.append(_UdpForward(self, host.listen_udp(bind, port), guest, guest_port))
 
     def receive_udp(self, line: Line, packet: bytes, hlen: int, now: float) -> bool:
         """A UDP packet from a guest to the gateway's address.  False: it answers no caller of a forward."""

@@ -10,7 +10,7 @@ import pytest
 
 from nat.context import Context
 from nat.deadlines import Deadlines
-from nat.forward import AGAIN, BATCH, PEERS_MOST, Forwards, ForwardSpec, parse_forward
+from nat.forward import AGAIN, BATCH, PEERS_MOST, Forwards
 from nat.host import Host
 from nat.line import Line
 from nat.rules import Question, Rules
@@ -59,30 +59,6 @@ class Setup(Bench):
         packet = build_udp(source, sport, GATEWAY, port, payload)
         line = Line(source, 1500, lambda: None, self.count)
         return self.forwards.receive_udp(line, packet, 20, now)
-
-
-@pytest.mark.parametrize(
-    ("text", "spec"),
-    (
-        ("tcp:8080=80", ForwardSpec("tcp", "127.0.0.1", 8080, None, 80)),
-        ("udp:0.0.0.0:53=10.0.2.15:5353", ForwardSpec("udp", "0.0.0.0", 53, GUEST, 5353)),
-        ("tcp:[::1]:8080=80", ForwardSpec("tcp", "::1", 8080, None, 80)),
-        ("tcp:[::]:1=65535", ForwardSpec("tcp", "::", 1, None, 65535)),
-    ),
-)
-def test_parse(text: str, spec: ForwardSpec) -> None:
-    assert parse_forward(text) == spec
-
-
-@pytest.mark.parametrize(
-    "text",
-    ("", "tcp", "tcp:80", "sctp:80=80", "tcp:=80", "tcp:80=", "tcp:0=80", "tcp:80=65536", "tcp:80=host:80",
-     "tcp:::1:80=80", "tcp:8o=80", "udp:80=1:2:3", "tcp:\u0663=80", "tcp:80=-1", "tcp:99999999999999=1"),
-)  # fmt: skip
-def test_what_is_no_forward_gets_one_sentence(text: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        parse_forward(text)
-    assert str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_tcp_caller_is_handed_to_the_gateway() -> None:
