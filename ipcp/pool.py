@@ -17,8 +17,7 @@ class Pool:
 
     def __init__(self, net: IPv4Network, taken: Iterable[bytes], first_guest: bytes) -> None:
         self.net = net
-        self.short: Callable[[], bool] = lambda: False
-        """Asked when no address is free: True if one has been released."""
+        self._reclaimers: list[Callable[[], bool]] = []
         self._taken = frozenset(taken)
         self._lowest = int(net.network_address) + (net.prefixlen < 31)
         self._highest = int(net.broadcast_address) - (net.prefixlen < 31)
@@ -32,6 +31,10 @@ class Pool:
         self._remembered: dict[bytes, str] = {}  # the same the other way round: an address has at most one such key
         self._start = max(self._first - self._lowest, 0)
         self._passed = 0  # so many addresses, counted from `first_guest` on, are held, remembered or taken
+
+    def on_empty(self, reclaim: Callable[[], bool]) -> None:
+        """`reclaim()` is asked when no address is free: True if it has released one."""
+        self._reclaimers.append(reclaim)
 
     def lease(self, key: str, wanted: bytes | None = None) -> bytes | None:
         """The address for `key`: its own again, or `wanted` if that is in the network and free.
@@ -48,7 +51,7 @@ class Pool:
         if past is not None and self.is_free(past):
             return self._give(key, past)
         chosen = self._choose()
-        while chosen is None and self.short():
+        while chosen is None and any(reclaim() for reclaim in self._reclaimers):
             chosen = self._choose()
         return None if chosen is None else self._give(key, chosen)
 

@@ -42,7 +42,7 @@ class PoolLeases:
         self.deadline = self.queued = math.inf
         self._deadlines = deadlines
         self._pool = pool
-        pool.short = self._give_one_up
+        pool.on_empty(self._give_one_up)
         self._in_use = in_use
         self._term = lease + GRACE
         # Address and until when, by key; and until when, by address.  All entries of a table last equally long, so that
