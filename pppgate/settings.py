@@ -81,7 +81,7 @@ def parse_forward(spec: str) -> Forward:
         inner = IPv4Address(guest) if guest else None
     except ValueError:
         raise ConfigError(f"The forward {spec!r} has no valid guest: {guest} is not an IPv4 address.") from None
-    return Forward("tcp" if protocol == "tcp" else "udp", str(address), port, inner, guest_port)
+    return Forward(protocol, str(address), port, inner, guest_port)
 
 
 # -- the parts
@@ -114,7 +114,6 @@ def ipv4_network(value: object) -> IPv4Network:
     try:
         net = IPv4Network(nonempty("net", value))
     except ValueError:
-        hint = ""
         try:
             hint = f": the network around it is {IPv4Network(str(value), strict=False)}"
         except ValueError:

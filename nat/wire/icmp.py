@@ -11,8 +11,6 @@ from nat.wire.ipv4 import DEFAULT_TTL, ICMP, build_ipv4
 # In a message:
 KIND: Final = 0
 CODE: Final = 1
-REST: Final = slice(4, 8)
-"""Of the header: what it means depends on the type."""
 IDENTIFIER: Final = slice(4, 6)
 SEQUENCE: Final = slice(6, 8)
 NEXT_MTU: Final = slice(6, 8)
