@@ -24,14 +24,12 @@ from lcp import events
 from lcp.auth.authentication import Authentication
 from lcp.auth.secrets import Identity
 from lcp.auth.side import Failure, Outcome
-from lcp.config import Credentials, LinkConfig, LinkParameters
+from lcp.config import LinkConfig, LinkParameters
 from lcp.control import ControlProtocol
 from lcp.fsm import State
 from lcp.keepalive import Act, Keepalive
 from lcp.packet import DEFAULT_MRU, Code, Protocol, protocol_name, split_protocol
 from lcp.protocol import Lcp
-
-__all__ = ["LEGAL", "Credentials", "Handler", "Kind", "LinkConfig", "LinkParameters", "Phase", "PppLink"]
 
 Handler = Callable[[bytes, float], None]
 """Takes the information of one packet of a network protocol, and the time."""

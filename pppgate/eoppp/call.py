@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from ipcp.protocol import Ipcp
+from lcp.config import LinkConfig
 from lcp.events import (
     AuthFailed,
     Established,
@@ -21,7 +22,7 @@ from lcp.events import (
     NoAnswer,
     ProtocolRejected,
 )
-from lcp.link import LinkConfig, Phase
+from lcp.link import Phase
 from lcp.packet import Code
 from lcp.packet import Protocol as Number
 from lcp.protocol import AuthenticationProtocol

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scapy.layers.ppp import PPP
 
 from ipcp.protocol import STAND_IN, Ipcp, LeaseAnswer
+from lcp.config import LinkConfig
 from lcp.fsm import State
-from lcp.link import LinkConfig
 from lcp.options import spell, walk
 from lcp.packet import Code, ControlPacket
 from tests.support.ppp_ends import DNS, GATEWAY, GUEST, End, Wire, client, lender_of, parsed, pool, server

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ipcp.protocol import Ipcp
 from lcp.auth.secrets import Anyone, Entry, Identity, Secrets, chap_md5
+from lcp.config import Credentials, LinkConfig
 from lcp.events import (
     Authenticated,
     AuthFailed,
@@ -23,7 +24,7 @@ from lcp.events import (
 )
 from lcp.fsm import State
 from lcp.hdlc import Deframer
-from lcp.link import Credentials, LinkConfig, Phase
+from lcp.link import Phase
 from lcp.packet import Code, build
 from lcp.protocol import CHAP_MD5
 from tests.support.ppp_ends import GATEWAY, GUEST, End, OtherNcp, Wire, client, parsed, server

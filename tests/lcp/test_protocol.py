@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from scapy.layers.ppp import PPP
 
+from lcp.config import LinkConfig, LinkParameters
 from lcp.events import Identified, LinkDown, LoopDetected, NoAnswer
 from lcp.fsm import State
-from lcp.link import LinkConfig, LinkParameters, PppLink
+from lcp.link import PppLink
 from lcp.packet import Code, ControlPacket, build
 from tests.support.ppp_ends import End, Wire, client, parsed, server
 

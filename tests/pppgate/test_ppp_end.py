@@ -11,9 +11,10 @@ import pytest
 
 from ipcp.protocol import Ipcp
 from lcp.codec import Codec, Stage
+from lcp.config import LinkConfig
 from lcp.events import Event, LinkDown, NetworkUp
 from lcp.hdlc import Deframer
-from lcp.link import LinkConfig, Phase
+from lcp.link import Phase
 from lcp.packet import build
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty

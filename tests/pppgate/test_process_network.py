@@ -18,8 +18,8 @@ from typing import Self
 import pytest
 
 from contrib.embedded_guest import EmbeddedGuest, GuestError
+from lcp.config import Credentials
 from lcp.events import LinkDown
-from lcp.link import Credentials
 from lcp.protocol import CHAP_MD5, PAP
 from tests.e2e.servers import (
     KNOWN_ADDRESS,

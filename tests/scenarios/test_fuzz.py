@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lcp.auth.secrets import Anyone
-from lcp.link import Credentials, LinkConfig
+from lcp.config import Credentials, LinkConfig
 from lcp.packet import build
 from nat.wire.icmp import build_icmp
 from nat.wire.ipv4 import build_ipv4

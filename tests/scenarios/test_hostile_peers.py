@@ -7,8 +7,8 @@ import pytest
 
 from ipcp.protocol import Ipcp
 from lcp.auth.secrets import Anyone
+from lcp.config import Credentials, LinkConfig
 from lcp.events import NetworkUp
-from lcp.link import Credentials, LinkConfig
 from lcp.packet import build, split_protocol
 from nat.tcp.state import CLOSED
 from nat.wire.checksum import checksum

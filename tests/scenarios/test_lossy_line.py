@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lcp.config import LinkConfig
 from lcp.events import NetworkUp
-from lcp.link import LinkConfig
 from tests.support.serial_world import Canary, SerialWorld
 from tests.support.tcp_peer import ACK, GuestTcp, StreamSocket
 

@@ -6,9 +6,9 @@ import pytest
 
 from ipcp.protocol import IPCP_WORDS, Ipcp
 from lcp import fcs
+from lcp.config import LinkConfig
 from lcp.fsm import State, Timing
 from lcp.hdlc import SLACK, Deframer, Framer
-from lcp.link import LinkConfig
 from lcp.packet import build, parse
 from lcp.trace import WORDS, describe
 from tests.support.ppp_ends import GATEWAY, GUEST, End, Wire, client, lender_of, server

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from ipcp.pool import Pool
 from ipcp.protocol import Ipcp, Lease, LeaseAnswer
+from lcp.config import LinkConfig
 from lcp.control import ControlProtocol
 from lcp.events import Event
 from lcp.hdlc import Deframer
-from lcp.link import LinkConfig
 from lcp.packet import ControlPacket, build, parse, split_protocol
 from nat.deadlines import Deadlines
 from nat.dirty import Dirty

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from ipcp.pool import Pool
-from lcp.link import LinkConfig
+from lcp.config import LinkConfig
 from nat.context import Context, Limits
 from nat.deadlines import Deadlines
 from nat.dns import Dns

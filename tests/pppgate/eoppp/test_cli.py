@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lcp.link import Credentials
+from lcp.config import Credentials
 from pppgate.config import CallConfig, Config, NetworkConfig
 from pppgate.eoppp.chat import Expect
 from pppgate.eoppp.cli import main, parse, parser

@@ -8,7 +8,7 @@ import pytest
 
 from ipcp.protocol import Ipcp
 from lcp.auth.secrets import Anyone, Entry, Secrets
-from lcp.link import Credentials, LinkConfig
+from lcp.config import Credentials, LinkConfig
 from pppgate.eoppp.call import NEGOTIATION_MOST, SETTLE, Agreed, Terms
 from pppgate.eoppp.chat import parse
 from pppgate.eoppp.dialer import HOLD, RETRY_MOST, Habits, State
