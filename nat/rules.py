@@ -147,8 +147,8 @@ class _Rule(NamedTuple):
     action: Action = Action.REFUSE
 
     def denies(self, address: bytes) -> Verdict:
-        text = dotted(address) if len(address) == 4 else address.hex(":")
-        return Verdict(self.action, b"", self.name, f"policy.{self.name}", f"{text} {self.reason}", self.option)
+        words = f"{_text(address)} {self.reason}"
+        return Verdict(self.action, b"", self.name, f"policy.{self.name}", words, self.option)
 
 
 class _Owner(Protocol):
