@@ -7,6 +7,7 @@ addresses are its own, which resolvers it asks.  It knows nothing of guests, pac
 Every method that makes a socket may raise OSError with one of EXHAUSTED, and every caller expects that.
 """
 
+import math
 import os
 import socket
 import struct
@@ -345,7 +346,7 @@ class _ResolvConf:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._next_look = float("-inf")
+        self._next_look = -math.inf
         self._stamp: tuple[int, int, int] | None = None
         self._resolvers = _default_resolvers()
 

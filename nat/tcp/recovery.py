@@ -138,7 +138,7 @@ class Recovery:
         return True
 
     def timed_out(self, una: int, nxt: int) -> None:
-        """The retransmission timer fired (RFC 5681 section 3.1, RFC 6298 section 5.4 to 5.7)."""
+        """The retransmission timer fired (RFC 5681 section 3.1, RFC 6298 sections 5.4 to 5.7)."""
         if not (self.recover >= 0 and self.after_timeout):
             self.ssthresh = max((nxt - una) // 2, 2 * self.mss)
         self.cwnd = self.mss

@@ -1,7 +1,7 @@
 """TCP segments as bytes: flags, options, and whole IPv4 packets that carry a segment without a flow.
 
 In: headers that the caller has length-checked.  Out: option values, packets.  It keeps no state.
-Source: RFC 9293 section 3.1 and 3.2, RFC 7323 section 2 (window scale), RFC 2018 (SACK).
+Source: RFC 9293 sections 3.1 and 3.2, RFC 7323 section 2 (window scale), RFC 2018 (SACK).
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,7 @@ up, packets both ways for the customer; sentences; and once `ended(Ending)`, whe
 The dialer (pppgate.eoppp.dialer) decides when there is a call; this file, how one goes.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -154,7 +155,7 @@ class Call:
 
     def _arm_chat(self) -> None:
         conversation = self._conversation
-        if conversation is not None and conversation.deadline < float("inf"):
+        if conversation is not None and conversation.deadline < math.inf:
             self._set_timer(conversation.deadline, self._chat_tick)
 
     def _chat_tick(self, now: float) -> None:

@@ -10,13 +10,13 @@ from pppgate.ne2000.dp8390.bits import RSR_CRC, RSR_PHY, RSR_PRX, TSR_CDH, TSR_C
 
 SIZE: Final = 8
 FCS: Final = 4
-#: By mode.  Inside the chip neither carrier nor heartbeat is seen; the encoder shows a carrier.
 STATUS: Final = (
     TSR_PTX,
     TSR_PTX | TSR_NDT | TSR_CRS | TSR_CDH,
     TSR_PTX | TSR_NDT | TSR_CDH,
     TSR_PTX | TSR_NDT,
 )
+"""By mode.  Inside the chip neither carrier nor heartbeat is seen; the encoder shows a carrier."""
 
 
 class LoopFifo:

@@ -12,7 +12,7 @@ def fresh() -> Recovery:
     return Recovery(MSS, CAPACITY)
 
 
-def test_the_first_round_trip_and_the_next() -> None:  # RFC 6298 section 2.2 and 2.3
+def test_the_first_round_trip_and_the_next() -> None:  # RFC 6298 sections 2.2 and 2.3
     recovery = fresh()
     assert recovery.rto == RTO_INITIAL
     recovery.sample(0.4)
@@ -32,7 +32,7 @@ def test_the_timer_has_a_least_and_a_most() -> None:
     assert recovery.rto == RTO_MOST
 
 
-def test_a_timeout_backs_off_and_an_acknowledgement_undoes_it() -> None:  # section 5.5 to 5.7
+def test_a_timeout_backs_off_and_an_acknowledgement_undoes_it() -> None:  # sections 5.5 to 5.7
     recovery = fresh()
     for expected in (2, 4, 8, 16, 32, 60, 60):
         recovery.timed_out(0, 10 * MSS)
