@@ -167,7 +167,9 @@ def load(path: str) -> dict[str, Any]:
         raise ConfigError(f"The configuration file {path} is larger than {FILE_MOST} octets.")
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"The configuration file {path} is not valid TOML: it is nested too deep.") from None
+    except ValueError as error:  # of the text, of its octets, or of a number of thousands of digits
         raise ConfigError(f"The configuration file {path} is not valid TOML: {error}.") from None
     networks = table.pop("network", {})
     if not isinstance(networks, dict) or not all(isinstance(each, dict) for each in networks.values()):
@@ -245,7 +247,7 @@ def build_network(
     """One network from its settings.  `named`: how the user calls a setting; `warn` takes a sentence about what is
     not wrong, but not good either.  Raises ConfigError."""
     uplink = given.get("uplink", "nat")
-    if uplink not in SETTINGS:
+    if not isinstance(uplink, str) or uplink not in SETTINGS:
         raise ConfigError(f"{named('uplink')}: {uplink} is not one of nat, none, ppp.")
     for each in given:
         if each not in SETTINGS[uplink]:

@@ -308,6 +308,7 @@ class Loop:
     def turn(self, seconds: float = 0.0) -> None:
         """Deal with what is ready, and with what becomes so within `seconds`: for an owner that has a loop of its own
         and calls this from it. Signals are left to the owner."""
+        self._finish(time.monotonic())  # the owner may have done something since that is not seen on a descriptor
         if seconds > 0:
             self.loop.call_later(seconds, self.loop.stop)
         else:

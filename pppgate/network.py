@@ -69,6 +69,7 @@ class Network:
         self.uplink = make_uplink(self._uplink_ended)
         self._around = around
         self._over = over
+        self._count: Counter[str] = Counter()  # of links that are gone
         self._ending = False
         self._ended = False
         if links.ether:
@@ -116,6 +117,7 @@ class Network:
 
     def _link_ended(self, link: Link | EtherLink) -> None:
         self.links.remove(link)
+        self._count += link.count
         if not self.links.all:
             self.end(self._around.watcher.now())
 
@@ -139,7 +141,7 @@ class Network:
     @property
     def count(self) -> Counter[str]:
         """All that was counted, by name."""
-        return sum((link.count for link in self.links.all), Counter(self.uplink.count))
+        return sum((link.count for link in self.links.all), self._count + self.uplink.count)
 
     def status(self, now: float) -> dict[str, Any]:
         """What it is, as plain data: name, links, and what the uplink says of itself."""

@@ -272,19 +272,28 @@ def integer(name: str, value: object, least: int, most: int) -> int:
     except ValueError:
         number = None
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-        raise ConfigError(f"{name}: a whole number from {least} to {most} is needed, not {value}.")
+        raise ConfigError(f"{name}: a whole number from {least} to {most} is needed, not {_shown(value)}.")
     return number
 
 
 def seconds(name: str, value: object, least: int = 0) -> float:
     try:
         seconds = float(value) if isinstance(value, str | int | float) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = -1.0
     if isinstance(value, bool) or not least <= seconds <= SECONDS_MOST:
         lowest = str(least) if least else "0 (never)"
-        raise ConfigError(f"{name}: a number of seconds from {lowest} to {SECONDS_MOST} is needed, not {value}.")
+        raise ConfigError(
+            f"{name}: a number of seconds from {lowest} to {SECONDS_MOST} is needed, not {_shown(value)}."
+        )
     return seconds
+
+
+def _shown(value: object) -> str:
+    """As a sentence repeats it: Python does not print a number of thousands of digits, and nobody would read it."""
+    if isinstance(value, int) and abs(value) >= 10**18:
+        return "a number of so many digits"
+    return str(value)
 
 
 def address_of_host(name: str, value: object) -> bytes:

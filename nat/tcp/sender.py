@@ -388,7 +388,8 @@ class Sender:
     def _probe_window(self, now: float) -> Outcome:
         """RFC 9293 section 3.8.6.1: an ACK of an octet long gone makes the guest say its window (MUST-36)."""
         outcome = Outcome.DONE
-        room = min(self.snd_wnd, self._line.room(self._key), self.recovery.mss)
+        # So little, and so seldom, need not stand in the line's row behind those who want more.
+        room = min(self.snd_wnd, self.recovery.mss) if self._line.up else 0
         if room:  # the override of silly window avoidance: a small window is better than none
             try:
                 data = self._stream.recv(room)

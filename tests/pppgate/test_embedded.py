@@ -140,3 +140,18 @@ def received_frame(card: Ne2000) -> bytes:
     for offset, value in ((10, size & 255), (11, size >> 8), (8, 4), (9, 0x47), (0, 0x0A)):
         write(offset, value, 1)
     return b"".join(read(16, 2).to_bytes(2, "little") for _ in range((size + 1) // 2))[:size]
+
+
+def test_what_a_handler_does_between_two_polls_is_seen_though_no_descriptor_is_ready() -> None:
+    """A guest that raises DTR and only listens gets our first Configure-Request, and its repetition."""
+    with Embedded() as network:
+        chip = network.uart(lambda level: None)
+        chip.write(3, 3)  # LCR: eight data bits
+        chip.write(4, 3)  # MCR: DTR and RTS
+        heard = b""
+        end = time.monotonic() + 5.0
+        while len(heard) < 20 and time.monotonic() < end:
+            network.poll(0.01)
+            while chip.read(5) & 1:  # LSR: data ready
+                heard += bytes((chip.read(0),))
+        assert heard.startswith(b"~\xff}#\xc0!"), heard

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nat.context import Context
+from nat.deadlines import Deadlines
 from nat.line import FLOW_MOST, Line
-from nat.wire.tcp import ACK, SYN, build_segment, syn_options
+from nat.stream import Callback, memory_pair
+from nat.tcp.flow import TcpFlow
+from nat.wire.tcp import ACK, SYN, SynOptions, build_segment, syn_options
 from tests.support.tcp_peer import GUEST, OUTSIDE, GuestTcp, StreamHost, World, make_table
 
 
@@ -152,3 +156,61 @@ def test_many_flows_that_share_a_lines_room_all_come_to_their_end(loss: float) -
     world.run(lambda: all(guest.remote_fin for guest in guests), 600.0)
     assert sorted(len(guest.received) for guest in guests) == [3000 * number for number in range(30)]
     assert line.turn is None and not line._row and not world.table.context.dirty
+
+
+def test_a_small_window_is_served_though_others_always_stand_in_the_row() -> None:
+    """The override of silly window avoidance (RFC 9293 section 3.8.6.2.1) is the timer's, and so little is sent then
+    that it waits for nobody: other downloads on a line that hides its queue would keep the row full forever."""
+    now = 1000.0
+    context = Context(None, None, Deadlines(), Random(1), print)  # type: ignore[arg-type]
+    line = Line(GUEST, 1500, lambda: None, context.count)
+    line.flight.reset(1500, hidden=True)
+    line.up = True
+    soon: list[Callback] = []
+    stream, application = memory_pair(soon.append)
+    key = GUEST + OUTSIDE + (2000).to_bytes(2, "big") + (80).to_bytes(2, "big")
+    flow = TcpFlow(context, line, key, stream, lambda flow: None)
+
+    def hear(window: int) -> None:
+        acknowledged = flow.sender.snd_nxt
+        segment = build_segment(
+            GUEST, 2000, OUTSIDE, 80, sequence=8, acknowledgement=acknowledged, flags=ACK, window=window
+        )
+        flow.receive(segment, now)
+
+    def wake_up() -> None:
+        calls, soon[:] = soon[:], []
+        for call in calls:
+            call(now)
+        context.dirty.flush(now)
+
+    class Bulk:
+        """Another download that uses each of its turns and stands in the row again."""
+
+        def wake(self) -> None:
+            context.dirty.flow(self)
+
+        def flush(self, now: float) -> None:
+            if line.turn == b"bulk":
+                line.flight.flying += 1500
+                line.pass_on()
+            line.wait(b"bulk", self, 1500)
+
+    flow.answer(7, 30_000, SynOptions(1460, None, False), now)
+    hear(30_000)
+    wake_up()
+    line.flight.flying = line.flight.window
+    line.wait(b"bulk", Bulk(), 1500)
+    hear(500)
+    application.send(b"x" * 20_000)
+    wake_up()
+    wake_up()
+    for _ in range(100):
+        now += 0.05
+        line.flight.flying -= 1500
+        line.offer()
+        wake_up()
+        context.deadlines.expire(now)
+        wake_up()
+        line.take(10**6)
+    assert len(flow.sender.unacked) == 500
