@@ -96,6 +96,15 @@ class Asked:
             self._verdicts.clear()
         return self._verdicts.get(key)
 
+    def remembered(self, key: bytes, others: "Asked", back: bytes) -> Verdict | None:
+        """What was said of `key`; else ALLOW where `others` were allowed `back`, the flow that this one answers."""
+        verdict = self.known(key)
+        if verdict is None:
+            verdict = others.known(back)
+            if verdict is not None and verdict.action is not Action.ALLOW:
+                return None
+        return verdict
+
     def ask(self, key: bytes, question: Question) -> Verdict:
         verdicts = self._verdicts
         if len(verdicts) >= self._most:

@@ -155,10 +155,8 @@ class Station:
         kind = bytes((protocol,))
         source_port, port = ports(packet, hlen, protocol)
         key = kind + destination + port
-        verdict = self.across.known(key)
-        if verdict is None:
-            back = self._stations[destination].across.known(kind + self.line.address + source_port)
-            verdict = back if back is not None and back.action is Action.ALLOW else None
+        back = kind + self.line.address + source_port
+        verdict = self.across.remembered(key, self._stations[destination].across, back)
         if verdict is not None and verdict.action is Action.ALLOW:
             return True
         me, network = self.line.address, self.context.network

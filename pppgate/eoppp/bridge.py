@@ -211,10 +211,7 @@ class Bridge:
         kind = bytes((protocol,))
         source_port, port = ports(packet, header_length(packet), protocol)
         key = kind + outside + port
-        verdict = asked.known(key)
-        if verdict is None:
-            back = others.known(kind + outside + source_port)
-            verdict = back if back is not None and back.action is Action.ALLOW else None
+        verdict = asked.remembered(key, others, kind + outside + source_port)
         if verdict is not None and verdict.action is Action.ALLOW:
             return None
         question = Question(guest, "", direction, protocol, outside, int.from_bytes(port, "big"))
