@@ -35,12 +35,16 @@ from nat.tcp.state import CLOSED, ESTABLISHED, SYN_RCVD, SYN_SENT, TIME_WAIT
 from nat.wire.ipv4 import dotted
 from nat.wire.tcp import (
     ACK,
+    AFTER_HEADERS,
     FIN,
+    OPTIONS_AT,
     RST,
     SEGMENT,
+    SEGMENT_AT,
     SEQUENCE_MASK,
     SYN,
     SynOptions,
+    ends,
     parse_sack_blocks,
     parse_syn_options,
     sack_option,
@@ -78,7 +82,7 @@ class TcpFlow:
     ) -> None:
         """`ended` is called once, when it has let go of everything."""
         self.context, self.line, self.key = context, line, key
-        self.guest, self.guest_port = key[:4], int.from_bytes(key[8:10], "big")
+        self.guest, _, self.guest_port, _ = ends(key)
         self.stream: StreamSocket | None = stream
         self.state = SYN_SENT
         self.receiver = Receiver(stream, self.on_writable, context.count)
@@ -93,7 +97,7 @@ class TcpFlow:
 
     def status(self, now: float) -> dict[str, object]:
         """What it is, as plain data.  Times in seconds, sizes in octets."""
-        local, port = self.key[4:8], int.from_bytes(self.key[10:12], "big")
+        _, local, _, port = ends(self.key)
         return {
             "protocol": "tcp",
             "guest_port": self.guest_port,
@@ -139,7 +143,7 @@ class TcpFlow:
 
     def receive(self, packet: bytes, now: float) -> None:
         """A segment of the guest: a whole IPv4 packet without IP options, its lengths and checksums verified."""
-        sequence, acknowledgement, offset_flags, window, _, _ = SEGMENT.unpack_from(packet, 24)
+        sequence, acknowledgement, offset_flags, window, _, _ = SEGMENT.unpack_from(packet, SEGMENT_AT)
         idle = self.idle
         idle.heard_at = now
         idle.asked = 0
@@ -165,7 +169,7 @@ class TcpFlow:
                     elif not self._acknowledged(heard, now):
                         return
                 if size:
-                    receiver.accept(packet[40:])
+                    receiver.accept(packet[AFTER_HEADERS])
                 if not self.dirty:
                     self.dirty = True
                     self._put(self)
@@ -178,7 +182,7 @@ class TcpFlow:
         """Any segment, in the order of RFC 9293 section 3.10.7."""
         flags = offset_flags & 0x3F
         header = 20 + (offset_flags >> 12) * 4
-        if not 40 <= header <= len(packet):
+        if not OPTIONS_AT <= header <= len(packet):
             self.context.count["tcp.bad_offset"] += 1
             return
         if self.state is SYN_SENT:
@@ -200,8 +204,8 @@ class TcpFlow:
                 return
             sender.agree_window(window)
             self._establish(now)
-        elif header > 40 and sender.sack:
-            sender.take_sack(parse_sack_blocks(packet[40:header]), now)
+        elif header > OPTIONS_AT and sender.sack:
+            sender.take_sack(parse_sack_blocks(packet[OPTIONS_AT:header]), now)
         heard = sender.acknowledged(acknowledgement, window, len(payload) + bool(flags & FIN), now)
         if not self._acknowledged(heard, now):
             return
@@ -256,7 +260,7 @@ class TcpFlow:
             return
         if not flags & SYN:
             return
-        self._take_syn(sequence, window, parse_syn_options(packet[40:header]))
+        self._take_syn(sequence, window, parse_syn_options(packet[OPTIONS_AT:header]))
         if flags & ACK:
             self._establish(now)
             self.receiver.ack_now = True

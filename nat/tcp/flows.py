@@ -23,7 +23,24 @@ from nat.tcp.state import SYN_RCVD, TIME_WAIT
 from nat.wire.checksum import sum16
 from nat.wire.icmp import HOST_UNREACHABLE, NETWORK_UNREACHABLE, UNREACHABLE
 from nat.wire.ipv4 import TCP
-from nat.wire.tcp import ACK, FIN, RST, SEGMENT, SEQUENCE_MASK, SYN, build_reset, parse_syn_options
+from nat.wire.tcp import (
+    ACK,
+    FIN,
+    FLAGS,
+    KEY,
+    OPTIONS_AT,
+    RST,
+    SEGMENT,
+    SEGMENT_AT,
+    SEQUENCE,
+    SEQUENCE_MASK,
+    SUMMED,
+    SYN,
+    build_reset,
+    ends,
+    headers_length,
+    parse_syn_options,
+)
 
 # The guest is not told of these: it repeats its SYN, and the host may have recovered by then.
 _HOST_IS_SHORT = EXHAUSTED | {errno.EAGAIN, errno.EADDRNOTAVAIL}
@@ -62,10 +79,10 @@ class TcpFlows:
 
     def receive(self, packet: bytes, now: float) -> None:
         """One segment of the guest."""
-        if (sum16(packet[12:]) + TCP + len(packet) - 20) % 0xFFFF:
+        if (sum16(packet[SUMMED]) + TCP + len(packet) - 20) % 0xFFFF:
             self.context.count["tcp.bad_checksum"] += 1
             return
-        key = packet[12:24]
+        key = packet[KEY]
         flow = self.flows.get(key)
         if flow is not None:
             if flow.state is not TIME_WAIT or not self._begins_anew(flow, packet, now):
@@ -77,18 +94,18 @@ class TcpFlows:
 
     def _begins_anew(self, flow: TcpFlow, packet: bytes, now: float) -> bool:
         """Whether a segment for a flow in TIME-WAIT is a new SYN (RFC 9293 section 3.6.1, MAY-2)."""
-        ahead = (SEGMENT.unpack_from(packet, 24)[0] - flow.receiver.rcv_nxt) & SEQUENCE_MASK
-        if packet[33] & (SYN | ACK | RST) != SYN or not 0 < ahead < 1 << 31:
+        ahead = (SEGMENT.unpack_from(packet, SEGMENT_AT)[0] - flow.receiver.rcv_nxt) & SEQUENCE_MASK
+        if packet[FLAGS] & (SYN | ACK | RST) != SYN or not 0 < ahead < 1 << 31:
             return False
         flow.free(now)
         return True
 
     def _restarts(self, key: bytes, packet: bytes) -> bool:
         """A segment while the host connects.  True: it is a SYN unlike the one before, which it replaces."""
-        flags = packet[33]
+        flags = packet[FLAGS]
         if flags & RST:
             self.context.count["tcp.reset_by_guest"] += 1
-        elif flags & (SYN | ACK) != SYN or packet[24:28] == self.connecting[key].syn[24:28]:
+        elif flags & (SYN | ACK) != SYN or packet[SEQUENCE] == self.connecting[key].syn[SEQUENCE]:
             return False  # the guest repeats itself; nothing else can be meant
         self._give_up(key)
         return not flags & RST
@@ -99,23 +116,22 @@ class TcpFlows:
     def _open(self, packet: bytes, now: float) -> None:
         """A segment that belongs to no flow: a SYN opens one, anything else is told that there is none."""
         count, limits = self.context.count, self.context.limits
-        header = 20 + (packet[32] >> 4) * 4
-        if not 40 <= header <= len(packet):
+        if not OPTIONS_AT <= headers_length(packet) <= len(packet):
             count["tcp.bad_offset"] += 1
             return
-        guest_port = int.from_bytes(packet[20:22], "big")
-        port = int.from_bytes(packet[22:24], "big")
+        key = packet[KEY]
+        _, destination, guest_port, port = ends(key)
         if not guest_port or not port:
             count["tcp.port_zero"] += 1
             return
-        if packet[33] & (SYN | ACK | RST | FIN) != SYN:
-            count["tcp.stray_reset" if packet[33] & RST else "tcp.no_flow"] += 1
+        if packet[FLAGS] & (SYN | ACK | RST | FIN) != SYN:
+            count["tcp.stray_reset" if packet[FLAGS] & RST else "tcp.no_flow"] += 1
             self._refuse(packet)
             return
         if len(self.flows) >= limits.tcp_flows or self._half_open() >= limits.tcp_connecting:
             count["tcp.too_many"] += 1
             return
-        target = self._route(self.line, packet[16:20], port)
+        target = self._route(self.line, destination, port)
         if isinstance(target, NoRoute):
             if target is NoRoute.REFUSED:
                 self._refuse(packet)
@@ -125,7 +141,6 @@ class TcpFlows:
         except OSError as error:
             self._not_connected(packet, error.errno or 0, now)
             return
-        key = packet[12:24]
         self.connecting[key] = Connecting(stream, packet)
         stream.watch_write(partial(self._connected, key))
 
@@ -149,10 +164,10 @@ class TcpFlows:
             self._not_connected(syn, failure, now)
             return
         stream.unwatch_write()
-        sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, 24)
+        sequence, _, _, window, _, _ = SEGMENT.unpack_from(syn, SEGMENT_AT)
         flow = self.flows[key] = TcpFlow(self.context, self.line, key, stream, self._ended)
         self._answered.append(key)
-        flow.answer(sequence, window, parse_syn_options(syn[40 : 20 + (syn[32] >> 4) * 4]), now)
+        flow.answer(sequence, window, parse_syn_options(syn[OPTIONS_AT : headers_length(syn)]), now)
 
     def _not_connected(self, packet: bytes, failure: int, now: float) -> None:
         """Tell the guest why: RST for a refusal or a timeout, ICMP and RST where nothing is reachable."""
@@ -204,7 +219,8 @@ class TcpFlows:
         question = self._called.get(key)
         if question is not None:
             return self.context.rules.decide(question).action is Action.ALLOW
-        return not isinstance(self._route(self.line, key[4:8], int.from_bytes(key[10:12], "big")), NoRoute)
+        _, destination, _, port = ends(key)
+        return not isinstance(self._route(self.line, destination, port), NoRoute)
 
     def probe(self, now: float) -> None:
         """The guest's link came up again: ask which of its connections it still knows."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from nat.line import Line
 from nat.tcp.receiver import Receiver
-from nat.wire.tcp import ACK, FIN, RST, SYN, SegmentWriter
+from nat.wire.tcp import ACK, FIN, RST, SYN, SegmentWriter, ends
 
 _NO_DATA: Final = (b"",)
 
@@ -30,8 +30,8 @@ class Output:
         # An ACK or a SYN does not wait behind the data of its flow, which is in order anyway by sequence number.
         self._urgent = key + b"!"
         self._receiver = receiver
-        guest_port, local_port = int.from_bytes(key[8:10], "big"), int.from_bytes(key[10:12], "big")
-        self._writer = SegmentWriter(key[4:8], local_port, key[:4], guest_port)
+        guest, local, guest_port, local_port = ends(key)
+        self._writer = SegmentWriter(local, local_port, guest, guest_port)
 
     def data(self, sequence: int, payloads: Sequence[bytes], flags: int) -> None:
         """Consecutive segments."""

@@ -38,6 +38,21 @@ _HEADERS: Final = Struct("!HHHHHH4s4sHHLLHHHH")
 _IP_CONSTANT: Final = 0x4500 + DONT_FRAGMENT + (DEFAULT_TTL << 8) + TCP
 
 SEGMENT: Final = Struct("!LLHHHH")  # sequence, acknowledgement, offset and flags, window, checksum, urgent
+
+# In an IPv4 packet without options:
+KEY: Final = slice(12, 24)
+"""Of a flow: both addresses and both ports, the sender's first."""
+SUMMED: Final = slice(12, None)
+"""What the checksum covers beside the protocol and the length (RFC 9293 section 3.1)."""
+SEQUENCE: Final = slice(24, 28)
+SEGMENT_AT: Final = 24
+"""Where a SEGMENT is."""
+OFFSET: Final = 32
+FLAGS: Final = 33
+OPTIONS_AT: Final = 40
+"""Where TCP's options begin."""
+AFTER_HEADERS: Final = slice(OPTIONS_AT, None)
+"""The payload of a segment without options."""
 _BLOCK: Final = Struct("!LL")
 
 
@@ -47,6 +62,16 @@ class SynOptions(NamedTuple):
     mss: int
     window_scale: int | None
     sack_permitted: bool
+
+
+def ends(key: bytes) -> tuple[bytes, bytes, int, int]:
+    """Guest, outside, the guest's port, the outside's: the parts of a KEY."""
+    return key[:4], key[4:8], int.from_bytes(key[8:10], "big"), int.from_bytes(key[10:], "big")
+
+
+def headers_length(packet: bytes) -> int:
+    """Octets, with TCP's options, of an IPv4 packet without options of its own; nothing is checked."""
+    return 20 + (packet[OFFSET] >> 4) * 4
 
 
 def _walk(options: bytes) -> list[tuple[int, bytes]]:

@@ -8,12 +8,11 @@ ROOT = Path(__file__).parents[3]
 READERS = ("nat", "pppgate/ether", "pppgate/dhcp", "pppgate/eoppp")
 OCTETS = frozenset(
     ("packet", "frame", "octets", "message", "payload", "datagram", "segment", "quote", "quoted", "query", "reply",
-     "head", "header", "first", "first_fragment", "syn", "about")
+     "head", "header", "first", "first_fragment", "syn", "key", "about")
 )  # fmt: skip
 """What headers are called that came from somewhere."""
 EXCEPTIONS = {
     "nat/wire",  # here they are named
-    "nat/tcp",  # hot: the segment is read where it is judged
     "pppgate/eoppp/card_line.py",  # looks at TCP from outside
     "pppgate/eoppp/chat.py",  # octets that people write, not of a header
 }
