@@ -67,30 +67,30 @@ def memory_pair(
     capacity: octets that each direction holds before `send` would block; at least 1.
     """
     one, other = _Pipe(capacity), _Pipe(capacity)
-    first, second = MemoryStream(one, other, call_soon), MemoryStream(other, one, call_soon)
-    one.reader, one.writer, other.reader, other.writer = first.look, second.look, second.look, first.look
-    return first, second
+    return MemoryStream(one, other, call_soon), MemoryStream(other, one, call_soon)
 
 
 class _Pipe:
-    """One direction.  `reader` and `writer`: the `look` of the end that reads from it, and of the one that writes."""
+    """One direction.  `on_change`: who is told of it, both its ends."""
 
-    __slots__ = ("octets", "capacity", "ended", "broken", "reader", "writer")
-
-    reader: Callable[[], None]
-    writer: Callable[[], None]
+    __slots__ = ("octets", "capacity", "ended", "broken", "on_change")
 
     def __init__(self, capacity: int) -> None:
         self.octets = bytearray()
         self.capacity = capacity
         self.ended = False  # nothing will be added
         self.broken = 0  # errno for both ends; 0: it is not
+        self.on_change: list[Callable[[], None]] = []
+
+    def changed(self) -> None:
+        for tell in self.on_change:
+            tell()
 
 
 class MemoryStream:
     """One end of a pair: implements StreamSocket.  Made by `memory_pair`."""
 
-    __slots__ = ("_in", "_out", "_call_soon", "_on_readable", "_on_writable", "_looking", "_closed")
+    __slots__ = ("_in", "_out", "_call_soon", "_on_readable", "_on_writable", "_call_pending", "_closed")
 
     def __init__(self, incoming: _Pipe, outgoing: _Pipe, call_soon: Callable[[Callback], object]) -> None:
         self._in = incoming
@@ -98,8 +98,10 @@ class MemoryStream:
         self._call_soon = call_soon
         self._on_readable: Callback | None = None
         self._on_writable: Callback | None = None
-        self._looking = False  # `_call` is on its way
+        self._call_pending = False  # `_call` is on its way
         self._closed = False
+        incoming.on_change.append(self.call_if_ready)
+        outgoing.on_change.append(self.call_if_ready)
 
     # Octets
 
@@ -107,7 +109,7 @@ class MemoryStream:
         data = self.peek(size)
         if data:
             del self._in.octets[:size]
-            self._in.writer()
+            self._in.changed()
         return data
 
     def peek(self, size: int, /) -> bytes:
@@ -125,7 +127,7 @@ class MemoryStream:
         if not room:
             raise BlockingIOError
         pipe.octets += data[:room]
-        pipe.reader()
+        pipe.changed()
         return min(len(data), room)
 
     def gather(self, buffers: Sequence[bytes], /) -> int:
@@ -142,7 +144,7 @@ class MemoryStream:
     def shutdown(self) -> None:
         self._check(self._out)
         self._out.ended = True
-        self._out.reader()
+        self._out.changed()
 
     def close(self) -> None:
         """What was not read is lost, and the other end is told so with a reset (RFC 9293 section 3.6, RFC 1122 section
@@ -153,9 +155,9 @@ class MemoryStream:
                 return
             self._let_go()
             self._out.ended = True
-            self._out.reader()
+            self._out.changed()
             self._in.broken = self._in.broken or EPIPE  # whoever goes on sending learns that nobody reads
-            self._in.writer()
+            self._in.changed()
 
     def reset(self) -> None:
         if not self._closed:
@@ -163,8 +165,8 @@ class MemoryStream:
             for pipe in (self._in, self._out):
                 pipe.octets.clear()
                 pipe.broken = ECONNRESET
-            self._out.reader()
-            self._in.writer()
+            self._out.changed()
+            self._in.changed()
 
     def _let_go(self) -> None:
         self._closed = True
@@ -177,14 +179,14 @@ class MemoryStream:
 
     def watch_read(self, callback: Callback, /) -> None:
         self._on_readable = callback
-        self.look()
+        self.call_if_ready()
 
     def unwatch_read(self) -> None:
         self._on_readable = None
 
     def watch_write(self, callback: Callback, /) -> None:
         self._on_writable = callback
-        self.look()
+        self.call_if_ready()
 
     def unwatch_write(self) -> None:
         self._on_writable = None
@@ -197,18 +199,18 @@ class MemoryStream:
     def writable(self) -> bool:
         return bool(len(self._out.octets) < self._out.capacity or self._out.ended or self._out.broken)
 
-    def look(self) -> None:
+    def call_if_ready(self) -> None:
         """Something has changed: see to it that whoever can go on is called."""
-        if self._looking or self._closed:
+        if self._call_pending or self._closed:
             return
         if (self._on_readable is not None and self.readable) or (self._on_writable is not None and self.writable):
-            self._looking = True
+            self._call_pending = True
             self._call_soon(self._call)
 
     def _call(self, now: float) -> None:
-        self._looking = False
+        self._call_pending = False
         if self._on_readable is not None and self.readable:
             self._on_readable(now)
         if self._on_writable is not None and self.writable:
             self._on_writable(now)
-        self.look()
+        self.call_if_ready()
