@@ -234,3 +234,15 @@ def test_verdicts_are_remembered_until_the_rules_change_and_not_without_end() ->
     assert asked.known(b"a") is None and asked.known(b"c") is not None and len(asked) == 2
     rules.revision += 1
     assert asked.known(b"c") is None and len(asked) == 0
+
+
+def test_an_answer_is_allowed_with_what_it_answers() -> None:
+    rules = Bench().context.rules
+    mine, others = Asked(rules), Asked(rules)
+    assert mine.remembered(b"there", others, b"back") is None
+    others.ask(b"back", question(inet_aton("127.0.0.1")))
+    assert mine.remembered(b"there", others, b"back") is None  # a denial says nothing of the answer
+    allowed = others.ask(b"back", question(inet_aton("1.1.1.1")))
+    assert mine.remembered(b"there", others, b"back") is allowed
+    denied = mine.ask(b"there", question(inet_aton("127.0.0.1")))
+    assert mine.remembered(b"there", others, b"back") is denied
