@@ -22,7 +22,8 @@ LEVELS = {"error": 40, "warning": 30, "info": 20, "debug": 10}
 class Say:
     def __init__(self, level: str = "info", stream: TextIO | io.TextIOBase | None = None) -> None:
         self._least = LEVELS[level]
-        self._stream = sys.stdout if stream is None else stream
+        # Python has None for a standard stream that was closed when it started.
+        self._stream = stream or sys.stdout or open(os.devnull, "w")  # noqa: SIM115
         self.gone = False
         self._left_out = 0
         self._ready = _readiness(self._stream)

@@ -167,6 +167,8 @@ def link_list(value: object) -> tuple[str, ...]:
     links = tuple(value) or ("pty:",)
     seen = set()
     for link in links:
+        if "\0" in link:
+            raise ConfigError(f"links: {link!r} is no link; leave out the NUL character.")
         if link in seen and link != "pty:":
             raise ConfigError(f"The link {link} is named twice; name it once.")
         seen.add(link)

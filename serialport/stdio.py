@@ -36,8 +36,9 @@ class StdioLink(LinkBase):
         stdin, stdout, stderr = self._numbers
         try:
             for fd in (stdin, stdout):
-                if stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise PortError("stdio: needs a pipe, a socket or a terminal, not a file, at both ends.")
+                mode = os.fstat(fd).st_mode
+                if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)):
+                    raise PortError("stdio: needs a pipe, a socket or a terminal, not a file or device, at both ends.")
             self._fds = (os.dup(stdin), os.dup(stdout))
             self._blocking = (os.get_blocking(stdin), os.get_blocking(stdout))
             os.dup2(stderr, stdout)

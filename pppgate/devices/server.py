@@ -25,11 +25,12 @@ from serialport.port import Watcher
 
 READ_SIZE: Final = 8192
 """Octets of one read. A waiting client sends one message of 33; only coalesced writes come in larger pieces."""
-LINGER: Final = 0.000_150
+LINGER: Final = 0.000_600
 """Seconds to look for the guest's next access after an answer, before the event loop does. A busy guest's comes within
-20 to 40 microseconds; from an interrupt to its handler's first access it is 100 and more."""
-SETTLED: Final = 0.000_050
-"""Seconds after which a guest that asks nothing more has come back from its interrupt handler."""
+20 to 40 microseconds on a fast machine, and within 200 on one that emulates slowly."""
+SETTLED: Final = 0.000_300
+"""Seconds after which a guest that asks nothing more has come back from its interrupt handler. Shorter than the pauses
+between the accesses of a slow guest, it would hold it in its handler for seconds."""
 BUDGET: Final = 0.002
 """Seconds after which the other guests get their turn, however busily this one goes on."""
 _ANCILLARY: Final = socket.CMSG_SPACE(4 * FDS_MOST)

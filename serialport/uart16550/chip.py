@@ -39,8 +39,9 @@ PACES = ("none", "line")
 BURST_LEAST = 64
 """Octets of a burst, where the FIFO is smaller.  Four FIFOs of 16 keep a guest in its interrupt handler for some
 milliseconds where each access is a message between processes; bursts of one make such a guest's line half as fast."""
-BURST_PAUSE = 0.001
-"""Seconds after which a guest that has emptied the receiver gets more without having looked whether there is any."""
+BURST_PAUSE = 0.005
+"""Seconds after which a guest that has emptied the receiver gets more without having looked whether there is any: more
+than a guest takes from its last read to that look, or it never leaves its interrupt handler."""
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
 THR, DLL, DLM, FCR = RBR, RBR, IER, IIR
 

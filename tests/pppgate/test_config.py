@@ -159,6 +159,7 @@ def test_every_forward_survives_being_written_and_read(
         ({"log_level": "loud"}, "is not one of error, warning, info, debug"),
         ({"links": 5}, "write a list of links"),
         ({"links": ["tty:/dev/ttyS0", "tty:/dev/ttyS0"]}, "is named twice"),
+        ({"links": ["pty:/tmp/a\0b"]}, "leave out the NUL character"),
         ({"forward": 80}, "write a list"),
         ({"forward": [80]}, "a text is needed"),
         ({"forward": ["tcp:1=10.0.3.1:1"]}, "does not lead to a guest's address"),

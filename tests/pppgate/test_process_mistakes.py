@@ -12,6 +12,10 @@ DO = "end that or choose another port."
 
 # Words of the command line, "{tmp}" for the test's directory, and what the sentence has to say.
 MISTAKES = {
+    "standard input that nobody is behind": (
+        ["stdio:"],
+        "stdio: needs a pipe, a socket or a terminal, not a file or device, at both ends.",
+    ),
     "unknown option": (["--bogus"], "There is no option --bogus; see pppgate --help."),
     "option without its value": (["--mru"], "Argument --mru: expected one argument"),
     "value for a switch": (["--host-loopback=yes"], "takes no value, but was given 'yes'"),
